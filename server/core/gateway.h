@@ -1,0 +1,117 @@
+// The core's front door: the one class that `api` and `web` talk to. Builds submitter, tracker and
+// watch hub over the ports and passes calls on. Owned by app; entered on the loop only, so callers on
+// other threads go through `Executor::Post`. Completions run on the loop, exactly once.
+#ifndef DREAMGATE_SERVER_CORE_GATEWAY_H_
+#define DREAMGATE_SERVER_CORE_GATEWAY_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/core/options.h"
+#include "server/core/ports.h"
+#include "server/core/prediction.h"
+
+namespace dreamgate::core {
+
+class Submitter;
+class Tracker;
+class WatchHub;
+
+// Borrowed by the core for its whole life.
+struct Ports {
+  Clock& clock;
+  Timers& timers;
+  Executor& executor;
+  Random& random;
+  Upstream& upstream;
+  Ledger& ledger;
+  TransitionSink& sink;
+  Events& events;
+};
+
+struct SubmitRequest {
+  std::string tenant;
+  std::string request_id;  // not empty
+  VideoInput input;        // validated
+  // Asked once, just before the POST: true if the caller no longer wants it. May be empty.
+  absl::AnyInvocable<bool()> cancelled;
+};
+
+struct SubmitAnswer {
+  std::shared_ptr<const Prediction> prediction;
+  bool replayed = false;
+};
+
+struct WatchRequest {
+  std::string tenant;
+  std::string prediction_id;
+  std::optional<int64_t> after_sequence;               // >= 0
+  std::optional<absl::Duration> heartbeat_interval;    // clamped to the options' bounds
+};
+
+// A line of /statusz.
+struct InFlight {
+  std::shared_ptr<const Prediction> prediction;
+  std::optional<absl::Time> last_observed;
+  std::optional<absl::Time> next_poll;
+  int64_t watchers = 0;
+};
+
+struct GatewayStatus {
+  int64_t predictions_in_flight = 0;
+  int64_t watchers = 0;
+  bool polling_paused = false;  // upstream refused the key while polling
+  bool draining = false;
+  std::vector<InFlight> oldest;  // at most 100
+};
+
+class Gateway {
+ public:
+  Gateway(const Ports& ports, const Options& options);
+  ~Gateway();
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
+
+  // Takes over what an earlier process left unfinished and goes on with it. Call first.
+  void Start(Completion<absl::Status> done);
+
+  // Errors: see the error table in README.md; all made by MakeError.
+  void Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnswer>> done);
+  void Get(const std::string& tenant, const std::string& prediction_id,
+           Completion<absl::StatusOr<std::shared_ptr<const Prediction>>> done);
+  void List(ListQuery query, Completion<absl::StatusOr<ListPage>> done);
+
+  // Begins to feed `watcher`: Begin, then whatever follows; or Fail. The hub keeps a reference until
+  // the terminal update was delivered, Leave or Fail was called, or Unwatch.
+  void Watch(const WatchRequest& request, std::shared_ptr<Watcher> watcher);
+  // Forgets the watcher; harmless if it is not (or no longer) known.
+  void Unwatch(const std::shared_ptr<Watcher>& watcher);
+
+  // Tells every watcher to leave and refuses new submissions and watches with DRAINING. What was
+  // sent upstream goes on.
+  void Drain();
+
+  // POSTs in flight; shutdown waits for zero.
+  int64_t submissions_in_flight() const;
+
+  GatewayStatus Status() const;
+
+ private:
+  const Ports ports_;
+  const Options options_;
+  bool draining_ = false;
+  std::unique_ptr<Tracker> tracker_;
+  std::unique_ptr<Submitter> submitter_;
+  std::unique_ptr<WatchHub> hub_;
+};
+
+}  // namespace dreamgate::core
+
+#endif  // DREAMGATE_SERVER_CORE_GATEWAY_H_

@@ -1,0 +1,41 @@
+// What an operator can set about the core's behaviour. Plain values, filled by app/config.
+#ifndef DREAMGATE_SERVER_CORE_OPTIONS_H_
+#define DREAMGATE_SERVER_CORE_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
+
+namespace dreamgate::core {
+
+struct Options {
+  std::string model = "bytedance/dreamina-v3.0-pro/text-to-video";
+
+  // After this long without an answer to the POST, the caller hears UNRESOLVED.
+  absl::Duration submit_soft_timeout = absl::Seconds(30);
+  // An UNRESOLVED prediction without any evidence by then FAILS with SUBMIT_OUTCOME_UNKNOWN.
+  absl::Duration unresolved_timeout = absl::Minutes(15);
+  // POSTs in flight at once; further submissions wait their turn as QUEUED.
+  int max_submits_in_flight = 64;
+  // Predictions in flight per tenant; 0 means no limit.
+  int64_t max_in_flight_per_tenant = 0;
+
+  // Bounds of the time between two looks at one prediction.
+  absl::Duration poll_min_interval = absl::Seconds(2);
+  absl::Duration poll_max_interval = absl::Seconds(15);
+  // While upstream refuses the key, one GET this often asks whether it is accepted again.
+  absl::Duration probe_interval = absl::Seconds(30);
+  // How long upstream keeps a task. What is not terminal by then FAILS with UPSTREAM_EXPIRED.
+  absl::Duration upstream_retention = absl::Hours(7 * 24);
+
+  absl::Duration heartbeat_default = absl::Seconds(15);
+  absl::Duration heartbeat_min = absl::Seconds(5);
+  absl::Duration heartbeat_max = absl::Seconds(25);
+  // What a leaving server asks its watchers to wait.
+  absl::Duration reconnect_delay = absl::Milliseconds(500);
+};
+
+}  // namespace dreamgate::core
+
+#endif  // DREAMGATE_SERVER_CORE_OPTIONS_H_
