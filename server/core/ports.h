@@ -178,6 +178,8 @@ struct Proposal {
   int64_t expected_sequence = 0;
   Transition transition;                   // sequence == expected_sequence + 1
   std::optional<AttemptOutcome> attempt_outcome;
+  // A further attempt that this transition begins, durable before its POST leaves.
+  std::optional<Attempt> new_attempt = std::nullopt;
 };
 struct Committed { std::shared_ptr<const Prediction> prediction; };
 struct ProposalConflict { std::shared_ptr<const Prediction> current; };  // null: no such prediction
