@@ -1,0 +1,320 @@
+#include "server/web/admin_server.h"
+
+#include <algorithm>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/http/write.hpp>
+#include <chrono>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "server/net/loop_asio.h"
+
+namespace dreamgate::web {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using tcp = asio::ip::tcp;
+using ErrorCode = boost::system::error_code;
+
+// What a scraper or a browser sends is well below these. The buffer is what bounds chunk extensions,
+// which count neither as header nor as body.
+constexpr uint32_t kHeaderLimit = 8 * 1024;
+constexpr uint64_t kBodyLimit = 1024;
+constexpr size_t kBufferLimit = 16 * 1024;
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+
+struct Page {
+  http::status status = http::status::ok;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string body;
+  std::string allow;  // not empty: the Allow header of a 405
+};
+
+absl::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
+
+Page TextPage(http::status status, absl::string_view line) {
+  return {status, "text/plain; charset=utf-8", absl::StrCat(line, "\n"), ""};
+}
+
+bool WantsHtml(absl::string_view accept) {
+  return absl::StrContains(absl::AsciiStrToLower(accept), "text/html");
+}
+
+Page RenderPage(AdminPages& pages, absl::string_view path, absl::string_view accept) {
+  if (path == "/livez") return TextPage(http::status::ok, "ok");
+  if (path == "/readyz") {
+    const Readiness readiness = pages.readiness();
+    return TextPage(readiness.ready ? http::status::ok : http::status::service_unavailable,
+                    readiness.reason);
+  }
+  if (path == "/metrics") {
+    return {http::status::ok, "text/plain; version=0.0.4; charset=utf-8", pages.metrics(), ""};
+  }
+  if (path == "/statusz") {
+    const StatusReport report = pages.status();
+    if (WantsHtml(accept)) {
+      return {http::status::ok, "text/html; charset=utf-8", RenderStatusHtml(report), ""};
+    }
+    return {http::status::ok, "application/json", RenderStatusJson(report), ""};
+  }
+  return TextPage(http::status::not_found,
+                  "not found; there are /livez, /readyz, /metrics and /statusz");
+}
+
+bool IsPage(absl::string_view path) {
+  return path == "/livez" || path == "/readyz" || path == "/metrics" || path == "/statusz";
+}
+
+// What to tell a client whose request could not be read; nullopt if it has left or was too slow.
+std::optional<Page> ReadErrorPage(const ErrorCode& error) {
+  if (error == http::error::header_limit) {
+    return TextPage(http::status::request_header_fields_too_large, "request header too large");
+  }
+  if (error == http::error::body_limit) {
+    return TextPage(http::status::payload_too_large, "no request body is expected here");
+  }
+  if (error == http::error::end_of_stream || error == http::error::partial_message) {
+    return std::nullopt;
+  }
+  if (error.category() == http::make_error_code(http::error::bad_method).category()) {
+    return TextPage(http::status::bad_request, absl::StrCat("bad request: ", error.message()));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+// Everything that lives on the loop. Handlers share it, so it outlives the AdminServer if the loop is
+// stopped with connections open.
+struct AdminServer::Listener : std::enable_shared_from_this<AdminServer::Listener> {
+  class Connection;
+
+  Listener(net::Loop& on_loop, AdminOptions with_options, AdminPages with_pages)
+      : loop(on_loop),
+        options(std::move(with_options)),
+        pages(std::move(with_pages)),
+        acceptor(net::AsioContext(on_loop)) {}
+
+  absl::Status Bind();
+  void AcceptOnLoop();
+  void CloseOnLoop();
+
+  net::Loop& loop;
+  const AdminOptions options;
+  AdminPages pages;
+  tcp::acceptor acceptor;
+  uint16_t port = 0;
+  bool closed = false;
+  std::set<Connection*> connections;
+  std::unique_ptr<net::LoopTimer> accept_pause;
+};
+
+// One client: read a request, answer it, again while it wants to.
+class AdminServer::Listener::Connection
+    : public std::enable_shared_from_this<AdminServer::Listener::Connection> {
+ public:
+  Connection(std::shared_ptr<Listener> listener, tcp::socket socket)
+      : listener_(std::move(listener)), stream_(std::move(socket)) {
+    listener_->connections.insert(this);
+  }
+  ~Connection() { listener_->connections.erase(this); }
+
+  void ReadOnLoop() {
+    parser_.emplace();
+    parser_->header_limit(kHeaderLimit);
+    parser_->body_limit(kBodyLimit);
+    ArmTimeout();
+    http::async_read_header(stream_, buffer_, *parser_,
+                            [self = shared_from_this()](const ErrorCode& error, size_t) {
+                              self->OnHeader(error);
+                            });
+  }
+
+  void RefuseOnLoop() {
+    ArmTimeout();
+    Write(TextPage(http::status::service_unavailable, "too many connections"), 11,
+          /*head=*/false, /*keep_alive=*/false);
+  }
+
+  void CloseOnLoop() {
+    stream_.close();
+  }
+
+ private:
+  void ArmTimeout() {
+    stream_.expires_after(absl::ToChronoNanoseconds(listener_->options.timeout));
+  }
+
+  void OnHeader(const ErrorCode& error) {
+    if (listener_->closed) return;
+    if (error) return RefuseUnreadable(error);
+    const auto& request = parser_->get();
+    // Beast itself takes an encoding it does not know, with an empty body.
+    if (request.count(http::field::transfer_encoding) > 0 && !request.chunked()) {
+      return Write(TextPage(http::status::not_implemented, "unsupported Transfer-Encoding"),
+                   request.version(), /*head=*/false, /*keep_alive=*/false);
+    }
+    http::async_read(stream_, buffer_, *parser_,
+                     [self = shared_from_this()](const ErrorCode& body_error, size_t) {
+                       self->OnRequest(body_error);
+                     });
+  }
+
+  void OnRequest(const ErrorCode& error) {
+    if (listener_->closed) return;
+    if (error) return RefuseUnreadable(error);
+    const auto& request = parser_->get();
+    const absl::string_view target = View(request.target());
+    const absl::string_view path = target.substr(0, target.find('?'));
+    const bool head = request.method() == http::verb::head;
+    Page page;
+    if (!head && request.method() != http::verb::get && IsPage(path)) {
+      page = TextPage(http::status::method_not_allowed, "only GET and HEAD are allowed here");
+      page.allow = "GET, HEAD";
+    } else {
+      page = RenderPage(listener_->pages, path, View(request[http::field::accept]));
+    }
+    Write(std::move(page), request.version(), head, request.keep_alive());
+  }
+
+  void RefuseUnreadable(const ErrorCode& error) {
+    std::optional<Page> page = ReadErrorPage(error);
+    if (page.has_value()) Write(*std::move(page), 11, /*head=*/false, /*keep_alive=*/false);
+  }
+
+  void Write(Page page, unsigned version, bool head, bool keep_alive) {
+    response_ = {};
+    response_.version(version);
+    response_.result(page.status);
+    response_.set(http::field::content_type, page.content_type);
+    response_.set(http::field::cache_control, "no-store");
+    response_.set("X-Content-Type-Options", "nosniff");
+    response_.set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+    if (!page.allow.empty()) response_.set(http::field::allow, page.allow);
+    response_.keep_alive(keep_alive);
+    response_.content_length(page.body.size());
+    if (!head) response_.body() = std::move(page.body);
+    ArmTimeout();
+    serializer_.emplace(response_);
+    http::async_write(stream_, *serializer_,
+                      [self = shared_from_this(), keep_alive](const ErrorCode& error, size_t) {
+                        if (self->listener_->closed || error) return;
+                        if (keep_alive) return self->ReadOnLoop();
+                        self->LingerOnLoop();
+                      });
+  }
+
+  // Says that nothing more comes, then reads away what the client still sends: closing on unread
+  // bytes would reset the connection and could take the answer with it.
+  void LingerOnLoop() {
+    ErrorCode ignored;
+    stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+    Discard();
+  }
+
+  void Discard() {
+    if (discarded_ > kBufferLimit * 16) return;
+    buffer_.clear();
+    stream_.async_read_some(buffer_.prepare(kBufferLimit),
+                            [self = shared_from_this()](const ErrorCode& error, size_t bytes) {
+                              if (self->listener_->closed || error) return;
+                              self->discarded_ += bytes;
+                              self->Discard();
+                            });
+  }
+
+  const std::shared_ptr<Listener> listener_;
+  beast::tcp_stream stream_;
+  beast::flat_buffer buffer_{kBufferLimit};
+  std::optional<http::request_parser<http::string_body>> parser_;
+  http::response<http::string_body> response_;
+  std::optional<http::response_serializer<http::string_body>> serializer_;
+  size_t discarded_ = 0;
+};
+
+absl::Status AdminServer::Listener::Bind() {
+  ErrorCode error;
+  const std::string literal = options.host == "localhost" ? "127.0.0.1" : options.host;
+  const asio::ip::address address = asio::ip::make_address(literal, error);
+  if (error) {
+    return absl::InvalidArgumentError(absl::StrCat("not an IP address: ", options.host));
+  }
+  const tcp::endpoint endpoint(address, options.port);
+  acceptor.open(endpoint.protocol(), error);
+  // A port whose last connections are in TIME_WAIT is free, one with a listener is not.
+  if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (error) return absl::UnavailableError(error.message());
+  port = acceptor.local_endpoint().port();
+  return absl::OkStatus();
+}
+
+void AdminServer::Listener::AcceptOnLoop() {
+  acceptor.async_accept([self = shared_from_this()](const ErrorCode& error, tcp::socket socket) {
+    if (self->closed) return;
+    if (error) {  // out of descriptors, most likely: there may be some again soon
+      self->accept_pause = self->loop.After(
+          kAcceptPause, [weak = std::weak_ptr<Listener>(self)] {
+            if (auto alive = weak.lock(); alive != nullptr && !alive->closed) alive->AcceptOnLoop();
+          });
+      return;
+    }
+    const auto open = static_cast<int>(self->connections.size());
+    // Some connections above the limit may wait for their refusal to be written, but not many.
+    if (open < 2 * self->options.max_connections) {
+      auto connection = std::make_shared<Connection>(self, std::move(socket));
+      open < self->options.max_connections ? connection->ReadOnLoop() : connection->RefuseOnLoop();
+    }
+    self->AcceptOnLoop();
+  });
+}
+
+void AdminServer::Listener::CloseOnLoop() {
+  closed = true;
+  accept_pause.reset();
+  ErrorCode ignored;
+  acceptor.close(ignored);
+  for (Connection* connection : connections) connection->CloseOnLoop();
+}
+
+absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(net::Loop& loop, AdminOptions options,
+                                                                AdminPages pages) {
+  auto listener = std::make_shared<Listener>(loop, std::move(options), std::move(pages));
+  if (absl::Status bound = listener->Bind(); !bound.ok()) return bound;
+  loop.Post([listener] { listener->AcceptOnLoop(); });
+  return std::unique_ptr<AdminServer>(new AdminServer(loop, std::move(listener)));
+}
+
+AdminServer::AdminServer(net::Loop& loop, std::shared_ptr<Listener> listener)
+    : loop_(loop), listener_(std::move(listener)) {}
+
+AdminServer::~AdminServer() {
+  absl::Notification closed;
+  // Notifies when the work has been run, or when a stopped loop throws it away.
+  loop_.Post([listener = listener_, notify = absl::MakeCleanup([&closed] { closed.Notify(); })] {
+    listener->CloseOnLoop();
+  });
+  closed.WaitForNotification();
+}
+
+uint16_t AdminServer::port() const { return listener_->port; }
+
+}  // namespace dreamgate::web
