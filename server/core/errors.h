@@ -38,10 +38,11 @@ enum class Reason {
 };
 
 struct ErrorDetails {
-  std::optional<absl::Duration> retry_after;    // becomes RetryInfo
-  std::string quota_subject;                    // not empty: becomes a QuotaFailure violation
-  std::string resource_type, resource_name;     // not empty: becomes ResourceInfo
-  std::map<std::string, std::string> metadata;  // becomes ErrorInfo.metadata
+  std::optional<absl::Duration> retry_after = std::nullopt;  // becomes RetryInfo
+  std::string quota_subject = {};                    // not empty: becomes a QuotaFailure violation
+  std::string resource_type = {};                    // not empty: becomes ResourceInfo
+  std::string resource_name = {};                    // likewise
+  std::map<std::string, std::string> metadata = {};  // becomes ErrorInfo.metadata
 };
 
 // The stable name in ErrorInfo.reason, for example "REQUEST_ID_CONFLICT".

@@ -41,7 +41,8 @@ class Clock {
 
 class Timers {
  public:
-  // Destroying a Timer cancels it: its callback will not run afterwards.
+  // Destroying a Timer cancels it: its callback will not run afterwards. A callback may destroy its
+  // own Timer.
   class Timer {
    public:
     virtual ~Timer() = default;

@@ -1,0 +1,117 @@
+#include "server/core/gateway.h"
+
+#include <utility>
+
+#include "server/core/submitter.h"
+#include "server/core/tracker.h"
+#include "server/core/watch_hub.h"
+
+namespace dreamgate::core {
+namespace {
+
+absl::Status Draining(absl::Duration reconnect_delay) {
+  return MakeError(Reason::kDraining, "this server is shutting down; try again, another one answers",
+                   {.retry_after = reconnect_delay});
+}
+
+}  // namespace
+
+Gateway::Gateway(const Ports& ports, const Options& options)
+    : ports_(ports), options_(options), hub_(std::make_unique<WatchHub>(ports, options)) {
+  tracker_ = std::make_unique<Tracker>(ports, options, *hub_);
+  submitter_ = std::make_unique<Submitter>(ports, options, *tracker_);
+  hub_->set_tracker(tracker_.get());
+  ports_.ledger.set_commit_observer(hub_.get());
+}
+
+Gateway::~Gateway() { ports_.ledger.set_commit_observer(nullptr); }
+
+void Gateway::Start(Completion<absl::Status> done) {
+  ports_.ledger.TakeOverUnfinished(
+      [this, done = std::move(done)](absl::StatusOr<std::vector<Unfinished>> unfinished) mutable {
+        if (!unfinished.ok()) {
+          std::move(done)(unfinished.status());
+          return;
+        }
+        for (const Unfinished& left_behind : *unfinished) submitter_->Recover(left_behind);
+        std::move(done)(absl::OkStatus());
+      });
+}
+
+void Gateway::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnswer>> done) {
+  if (draining_) {
+    ports_.executor.Post([done = std::move(done), error = Draining(options_.reconnect_delay)]() mutable {
+      std::move(done)(std::move(error));
+    });
+    return;
+  }
+  submitter_->Submit(std::move(request), std::move(done));
+}
+
+void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
+                  Completion<absl::StatusOr<std::shared_ptr<const Prediction>>> done) {
+  const PredictionKey key(tenant, prediction_id);
+  const auto visible = [this, key](const Prediction& prediction) {
+    return IsVisible(prediction) || tracker_->AcknowledgedEarly(key);
+  };
+  if (auto followed = tracker_->Find(key); followed != nullptr && visible(*followed)) {
+    ports_.executor.Post([done = std::move(done), followed = std::move(followed)]() mutable {
+      std::move(done)(std::move(followed));
+    });
+    return;
+  }
+  ports_.ledger.Load(
+      tenant, prediction_id,
+      [prediction_id, visible, done = std::move(done)](absl::StatusOr<StoredPrediction> stored) mutable {
+        if (stored.ok()) {
+          Prediction prediction = std::move(stored->initial);
+          for (const Transition& transition : stored->transitions) {
+            prediction = Apply(std::move(prediction), transition);
+          }
+          if (visible(prediction)) {
+            std::move(done)(std::make_shared<const Prediction>(std::move(prediction)));
+            return;
+          }
+        } else if (!absl::IsNotFound(stored.status())) {
+          std::move(done)(stored.status());
+          return;
+        }
+        std::move(done)(MakeError(
+            Reason::kPredictionNotFound, "there is no such prediction",
+            {.resource_type = "dreamgate.v1.Prediction", .resource_name = prediction_id}));
+      });
+}
+
+void Gateway::List(ListQuery query, Completion<absl::StatusOr<ListPage>> done) {
+  ports_.ledger.List(std::move(query), std::move(done));
+}
+
+void Gateway::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watcher) {
+  if (draining_) {
+    watcher->Fail(Draining(options_.reconnect_delay));
+    return;
+  }
+  hub_->Watch(request, std::move(watcher));
+}
+
+void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_->Unwatch(watcher); }
+
+void Gateway::Drain() {
+  draining_ = true;
+  hub_->Drain();
+}
+
+int64_t Gateway::submissions_in_flight() const { return submitter_->posts_in_flight(); }
+
+GatewayStatus Gateway::Status() const {
+  GatewayStatus status;
+  status.predictions_in_flight = tracker_->in_flight();
+  status.watchers = hub_->watchers();
+  status.polling_paused = tracker_->polling_paused();
+  status.draining = draining_;
+  status.oldest = tracker_->Oldest(100);
+  for (InFlight& line : status.oldest) line.watchers = hub_->WatchersOf(KeyOf(*line.prediction));
+  return status;
+}
+
+}  // namespace dreamgate::core

@@ -1,0 +1,511 @@
+#include "server/core/submitter.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/core/retry.h"
+
+namespace dreamgate::core {
+namespace {
+
+constexpr BackoffPolicy kConnectBackoff = {absl::Milliseconds(200), absl::Seconds(5)};
+constexpr BackoffPolicy kRejectBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
+constexpr absl::Duration kRetryHint = absl::Seconds(5);
+
+Prediction NewPrediction(const SubmitRequest& request, const Options& options, std::string id,
+                         absl::Time now, Random& random, std::string key_fingerprint) {
+  Prediction prediction;
+  prediction.tenant = request.tenant;
+  prediction.id = std::move(id);
+  prediction.request_id = request.request_id;
+  prediction.model = options.model;
+  prediction.input = request.input;
+  prediction.seed =
+      request.input.seed ? *request.input.seed : static_cast<int32_t>(random.Draw() >> 33);
+  prediction.key_fingerprint = std::move(key_fingerprint);
+  prediction.create_time = now;
+  return prediction;
+}
+
+absl::Status ErrorFrom(const Rejection& rejection, std::optional<absl::Duration> retry_after) {
+  ErrorDetails details;
+  details.metadata = rejection.metadata;
+  details.retry_after = retry_after;
+  return MakeError(rejection.reason, rejection.message, details);
+}
+
+Rejection RejectionFrom(const CreateRejected& rejected) {
+  Rejection rejection;
+  rejection.reason = rejected.reason;
+  rejection.message = absl::StrCat("upstream refused the submission: ", rejected.message);
+  rejection.metadata["http_status"] = absl::StrCat(rejected.http_status);
+  if (rejected.upstream_code != 0) {
+    rejection.metadata["upstream_code"] = absl::StrCat(rejected.upstream_code);
+  }
+  return rejection;
+}
+
+// What a rejection means for a prediction that callers already know of.
+Failure FailureFrom(const CreateRejected& rejected) {
+  Failure failure;
+  failure.message = rejected.message;
+  failure.upstream_code = rejected.upstream_code;
+  switch (rejected.reason) {
+    case Reason::kUpstreamRejected:
+      failure.code = FailureCode::kInvalidInput;
+      break;
+    case Reason::kUpstreamBalanceExhausted:
+      failure.code = FailureCode::kInsufficientCredits;
+      break;
+    default:
+      failure.code = FailureCode::kSubmitNotCreated;
+      failure.resubmission_may_help = true;
+  }
+  return failure;
+}
+
+absl::string_view OutcomeName(const absl::StatusOr<std::shared_ptr<const Prediction>>& result,
+                              bool joined) {
+  if (result.ok()) {
+    if (joined) return "replayed";
+    return (*result)->state == State::kUnresolved ? "unresolved" : "accepted";
+  }
+  switch (ReasonOf(result.status()).value_or(Reason::kInternal)) {
+    case Reason::kUpstreamRejected:
+    case Reason::kUpstreamCredentialsRejected:
+    case Reason::kUpstreamBalanceExhausted:
+    case Reason::kUpstreamModelUnavailable:
+    case Reason::kUpstreamRateLimited:
+    case Reason::kUpstreamMisconfigured:
+      return "rejected";
+    case Reason::kUpstreamUnreachable:
+      return "not_sent";
+    default:
+      return "refused";
+  }
+}
+
+}  // namespace
+
+struct Submitter::Flight {
+  struct Caller {
+    Completion<absl::StatusOr<SubmitAnswer>> done;
+    absl::AnyInvocable<bool()> cancelled;
+    bool joined = false;
+  };
+
+  // Where the flight is between the reservation and the answer.
+  enum class Phase { kReserving, kQueued, kLeavingQueue, kSending, kWaiting, kSettling };
+
+  SubmitRequest request;
+  std::string canonical;
+  absl::Time start;
+  std::vector<Caller> callers;
+  std::shared_ptr<const Prediction> prediction;
+  Attempt attempt;
+  Phase phase = Phase::kReserving;
+  bool withdrawing = false;  // its reservation is being undone: nobody may join
+  bool told_unresolved = false;
+  bool holds_slot = false;
+  int not_sent = 0;
+  std::unique_ptr<Timers::Timer> soft_timeout;
+  std::unique_ptr<Timers::Timer> resend;
+};
+
+Submitter::Submitter(const Ports& ports, const Options& options, Tracker& tracker)
+    : ports_(ports), options_(options), tracker_(tracker) {}
+
+Submitter::~Submitter() {
+  for (auto& [key, flight] : flights_) {  // their timers refer back to them
+    flight->soft_timeout.reset();
+    flight->resend.reset();
+  }
+}
+
+void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnswer>> done) {
+  const FlightKey key(request.tenant, request.request_id);
+  std::string canonical = CanonicalEncoding(request.input);
+
+  if (const auto found = flights_.find(key); found != flights_.end()) {
+    const std::shared_ptr<Flight>& flight = found->second;
+    absl::Status error;
+    if (flight->withdrawing) {
+      error = MakeError(Reason::kLedgerUnavailable,
+                        "an earlier call with this request_id is being undone; try again",
+                        {.retry_after = kRetryHint});
+    } else if (flight->canonical != canonical) {
+      error = MakeError(Reason::kRequestIdConflict,
+                        "this request_id is in use with another payload; use a new one",
+                        {.metadata = {{"request_id", request.request_id}}});
+    } else {
+      flight->callers.push_back({std::move(done), std::move(request.cancelled), /*joined=*/true});
+      return;
+    }
+    ports_.executor.Post([done = std::move(done), error = std::move(error)]() mutable {
+      std::move(done)(std::move(error));
+    });
+    return;
+  }
+
+  auto flight = std::make_shared<Flight>();
+  flight->callers.push_back({std::move(done), std::move(request.cancelled), /*joined=*/false});
+  flight->request = std::move(request);
+  flight->canonical = std::move(canonical);
+  flight->start = ports_.clock.Now();
+  flights_.emplace(key, flight);
+  Reserve(flight);
+}
+
+void Submitter::Reserve(const std::shared_ptr<Flight>& flight) {
+  const absl::Time now = ports_.clock.Now();
+  const bool free_slot = queue_.empty() && slots_used_ < options_.max_submits_in_flight;
+  if (free_slot) {
+    flight->holds_slot = true;
+    ++slots_used_;
+  }
+
+  Reservation reservation;
+  reservation.prediction = NewPrediction(flight->request, options_, ids_.Next(now, ports_.random), now,
+                                         ports_.random, ports_.upstream.KeyFingerprint());
+  reservation.canonical = flight->canonical;
+  reservation.first_transition.sequence = 1;
+  reservation.first_transition.state = free_slot ? State::kSubmitting : State::kQueued;
+  reservation.first_transition.time = now;
+  reservation.first_transition.source = TransitionSource::kGateway;
+  reservation.attempt = {1, ports_.random.UnguessableToken(), now};
+  flight->attempt = reservation.attempt;
+  flight->prediction = std::make_shared<const Prediction>(reservation.prediction);
+  ports_.ledger.Reserve(std::move(reservation),
+                        [this, flight](absl::StatusOr<ReserveResult> result) {
+                          OnReserved(flight, std::move(result));
+                        });
+}
+
+void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
+                           absl::StatusOr<ReserveResult> result) {
+  if (!result.ok()) {
+    // The reservation may be durable all the same. Nothing was sent, so undo it before anybody can
+    // mistake it for a POST that was.
+    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+                           "the ledger could not confirm the reservation"};
+    Withdraw(flight, std::move(outcome), std::nullopt, result.status());
+    return;
+  }
+  if (auto* existing = std::get_if<ReserveExisting>(&*result)) {
+    const PredictionKey key = KeyOf(*existing->prediction);
+    if (!IsVisible(*existing->prediction) && !tracker_.AcknowledgedEarly(key)) {
+      AnswerCallers(flight, MakeError(Reason::kLedgerUnavailable,
+                                      "an earlier submission with this request_id is still being "
+                                      "settled; try again",
+                                      {.retry_after = kRetryHint}));
+      Land(flight);
+      return;
+    }
+    for (Flight::Caller& caller : flight->callers) caller.joined = true;
+    AnswerCallers(flight, existing->prediction);
+    Land(flight);
+    return;
+  }
+  if (auto* remembered = std::get_if<ReserveRemembered>(&*result)) {
+    AnswerCallers(flight, ErrorFrom(remembered->rejection, std::nullopt));
+    Land(flight);
+    return;
+  }
+  if (std::holds_alternative<ReserveConflict>(*result)) {
+    AnswerCallers(flight, MakeError(Reason::kRequestIdConflict,
+                                    "this request_id was used with another payload; use a new one",
+                                    {.metadata = {{"request_id", flight->request.request_id}}}));
+    Land(flight);
+    return;
+  }
+  flight->prediction = std::get<Reserved>(*result).prediction;
+  const int64_t limit = options_.max_in_flight_per_tenant;
+  if (limit > 0 && tracker_.InFlightOf(flight->request.tenant) >= limit) {
+    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, "tenant limit"};
+    Withdraw(flight, std::move(outcome), std::nullopt,
+             MakeError(Reason::kTenantLimitReached,
+                       absl::StrCat("this tenant has ", limit,
+                                    " videos in the making, which is its limit; wait for one to end"),
+                       {.retry_after = kRetryHint,
+                        .quota_subject = absl::StrCat("tenant:", flight->request.tenant)}));
+    return;
+  }
+  tracker_.Adopt(flight->prediction);
+  ports_.events.TransitionCommitted(flight->prediction->state, TransitionSource::kGateway);
+  Begin(flight);
+}
+
+void Submitter::Begin(const std::shared_ptr<Flight>& flight) {
+  flight->soft_timeout = ports_.timers.After(options_.submit_soft_timeout,
+                                             [this, flight] { OnSoftTimeout(flight); });
+  if (flight->prediction->state == State::kSubmitting) {
+    Send(flight);
+  } else {
+    flight->phase = Flight::Phase::kQueued;
+    queue_.push_back(flight);
+    FillSlots();
+  }
+}
+
+// SUBMITTING must be durable before the POST: after a crash a QUEUED prediction counts as never sent.
+void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
+  flight->phase = Flight::Phase::kLeavingQueue;
+  Observation observation;
+  observation.transition.state = State::kSubmitting;
+  observation.transition.source = TransitionSource::kGateway;
+  observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
+    if (committed->state == State::kSubmitting) {
+      flight->prediction = std::move(committed);
+      Send(flight);
+      return;
+    }
+    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+                           "the ledger could not record the start"};
+    Withdraw(flight, std::move(outcome), std::nullopt,
+             MakeError(Reason::kLedgerUnavailable,
+                       "durable storage is in trouble; nothing was sent, try again",
+                       {.retry_after = kRetryHint}));
+  };
+  tracker_.Record(KeyOf(*flight->prediction), std::move(observation));
+}
+
+void Submitter::Send(const std::shared_ptr<Flight>& flight) {
+  flight->resend.reset();
+  // The last look at cancellation. From here on the work goes on whatever the caller does.
+  Flight::Caller& first = flight->callers.front();
+  if (flight->callers.size() == 1 && first.cancelled && first.cancelled()) {
+    AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+                           "cancelled by the caller"};
+    Withdraw(flight, std::move(outcome), std::nullopt,
+             absl::CancelledError("cancelled by the caller before anything was sent"));
+    return;
+  }
+  flight->phase = Flight::Phase::kSending;
+  CreateTaskRequest task;
+  task.prompt = flight->prediction->input.prompt;
+  task.aspect_ratio = flight->prediction->input.aspect_ratio;
+  task.seed = flight->prediction->seed;
+  task.attempt_token = flight->attempt.token;
+  ++posts_in_flight_;
+  ports_.upstream.CreateTask(task, [this, flight](CreateOutcome outcome) {
+    --posts_in_flight_;
+    OnOutcome(flight, std::move(outcome));
+  });
+}
+
+void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
+  AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+                         "soft timeout"};
+  switch (flight->phase) {
+    case Flight::Phase::kQueued:
+      queue_.remove(flight);
+      Withdraw(flight, std::move(outcome), std::nullopt,
+               MakeError(Reason::kTooManyRequests,
+                         "too many submissions are waiting for upstream; nothing was sent, try later",
+                         {.retry_after = kRetryHint}));
+      return;
+    case Flight::Phase::kWaiting:
+      Withdraw(flight, std::move(outcome), std::nullopt,
+               MakeError(Reason::kUpstreamUnreachable,
+                         "upstream could not be reached in time; nothing was sent, try again",
+                         {.retry_after = kRetryHint}));
+      return;
+    case Flight::Phase::kSending: {
+      flight->told_unresolved = true;
+      outcome.result = AttemptResult::kUnknown;
+      outcome.message = "no answer within the soft timeout";
+      Transition unresolved;
+      unresolved.state = State::kUnresolved;
+      unresolved.source = TransitionSource::kGateway;
+      Record(flight, std::move(unresolved), std::move(outcome));
+      return;
+    }
+    case Flight::Phase::kReserving:
+    case Flight::Phase::kLeavingQueue:
+    case Flight::Phase::kSettling:
+      return;  // the ledger answers soon, and with it the caller
+  }
+}
+
+void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome outcome) {
+  if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {
+    AttemptOutcome recorded{flight->attempt.number, AttemptResult::kAccepted, ports_.clock.Now(),
+                            accepted->task.upstream_id, 200, ""};
+    Record(flight, TransitionFrom(accepted->task, TransitionSource::kSubmitAnswer),
+           std::move(recorded));
+  } else if (auto* rejected = std::get_if<CreateRejected>(&outcome)) {
+    OnRejected(flight, *rejected);
+  } else if (auto* not_sent = std::get_if<CreateNotSent>(&outcome)) {
+    OnNotSent(flight, *not_sent);
+  } else if (!flight->told_unresolved) {
+    AttemptOutcome recorded{flight->attempt.number, AttemptResult::kUnknown, ports_.clock.Now(), "", 0,
+                            std::get<CreateUnknown>(outcome).message};
+    Transition unresolved;
+    unresolved.state = State::kUnresolved;
+    unresolved.source = TransitionSource::kSubmitAnswer;
+    Record(flight, std::move(unresolved), std::move(recorded));
+  }
+}
+
+void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected) {
+  AttemptOutcome outcome{flight->attempt.number, AttemptResult::kRejected, ports_.clock.Now(), "",
+                         rejected.http_status, rejected.message};
+  if (flight->told_unresolved) {
+    // The caller has the prediction already, so the late refusal is how it ends.
+    Transition failed;
+    failed.state = State::kFailed;
+    failed.source = TransitionSource::kSubmitAnswer;
+    failed.failure = FailureFrom(rejected);
+    Record(flight, std::move(failed), std::move(outcome));
+    return;
+  }
+  const Rejection rejection = RejectionFrom(rejected);
+  std::optional<absl::Duration> retry_after = rejected.retry_after;
+  if (rejected.reason == Reason::kUpstreamRateLimited && !retry_after) retry_after = kRetryHint;
+  const bool remember = rejected.http_status == 400 || rejected.http_status == 422;
+  Withdraw(flight, std::move(outcome), remember ? std::optional(rejection) : std::nullopt,
+           ErrorFrom(rejection, retry_after));
+}
+
+void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent) {
+  AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+                         not_sent.message};
+  if (flight->told_unresolved) {
+    Transition failed;
+    failed.state = State::kFailed;
+    failed.source = TransitionSource::kSubmitAnswer;
+    failed.failure = Failure{FailureCode::kSubmitNotCreated,
+                             absl::StrCat("upstream could not be reached: ", not_sent.message), 0, true};
+    Record(flight, std::move(failed), std::move(outcome));
+    return;
+  }
+  const absl::Duration delay = FullJitter(kConnectBackoff, flight->not_sent++, ports_.random);
+  const absl::Time deadline = flight->start + options_.submit_soft_timeout;
+  if (ports_.clock.Now() + delay >= deadline) {
+    Withdraw(flight, std::move(outcome), std::nullopt,
+             MakeError(Reason::kUpstreamUnreachable,
+                       absl::StrCat("upstream could not be reached (", not_sent.message,
+                                    "); nothing was sent, try again"),
+                       {.retry_after = kRetryHint}));
+    return;
+  }
+  flight->phase = Flight::Phase::kWaiting;
+  flight->resend = ports_.timers.After(delay, [this, flight] { Send(flight); });
+}
+
+void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transition,
+                       AttemptOutcome outcome) {
+  flight->phase = Flight::Phase::kSettling;
+  Observation observation;
+  observation.transition = std::move(transition);
+  observation.attempt_outcome = std::move(outcome);
+  observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
+    AnswerCallers(flight, std::move(committed));
+    Land(flight);
+  };
+  tracker_.Record(KeyOf(*flight->prediction), std::move(observation));
+}
+
+void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome outcome,
+                         std::optional<Rejection> remember, absl::Status error) {
+  flight->withdrawing = true;
+  flight->soft_timeout.reset();
+  flight->resend.reset();
+  // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.
+  if (ReasonOf(error) == Reason::kLedgerUnavailable) AnswerCallers(flight, error);
+  RejectRequest request;
+  request.tenant = flight->prediction->tenant;
+  request.prediction_id = flight->prediction->id;
+  request.attempt_outcome = std::move(outcome);
+  request.remember = std::move(remember);
+  Reject(std::move(request), 0, [this, flight, error = std::move(error)](bool durable) {
+    AnswerCallers(flight, error);
+    if (!durable) return;
+    tracker_.Forget(KeyOf(*flight->prediction));
+    Land(flight);
+  });
+}
+
+void Submitter::Reject(RejectRequest request, int failures,
+                       absl::AnyInvocable<void(bool durable)> tried) {
+  RejectRequest again = request;
+  ports_.ledger.Reject(
+      std::move(request), [this, again = std::move(again), failures,
+                           tried = std::move(tried)](absl::Status written) mutable {
+        const bool durable = written.ok() || absl::IsNotFound(written);
+        tried(durable);
+        if (durable) return;
+        const uint64_t retry = next_reject_++;
+        reject_retries_[retry] = ports_.timers.After(
+            FullJitter(kRejectBackoff, failures, ports_.random),
+            [this, retry, again = std::move(again), failures, tried = std::move(tried)]() mutable {
+              reject_retries_.erase(retry);
+              Reject(std::move(again), failures + 1, std::move(tried));
+            });
+      });
+}
+
+void Submitter::AnswerCallers(const std::shared_ptr<Flight>& flight,
+                              absl::StatusOr<std::shared_ptr<const Prediction>> result) {
+  flight->soft_timeout.reset();
+  std::vector<Flight::Caller> callers;
+  callers.swap(flight->callers);
+  for (Flight::Caller& caller : callers) {
+    ports_.events.SubmissionFinished(OutcomeName(result, caller.joined),
+                                     ports_.clock.Now() - flight->start);
+    if (result.ok()) {
+      std::move(caller.done)(SubmitAnswer{*result, caller.joined});
+    } else {
+      std::move(caller.done)(result.status());
+    }
+  }
+}
+
+// The request_id is the ledger's from here on; a slot is free.
+void Submitter::Land(const std::shared_ptr<Flight>& flight) {
+  const auto found = flights_.find({flight->request.tenant, flight->request.request_id});
+  if (found != flights_.end() && found->second == flight) flights_.erase(found);
+  if (!flight->holds_slot) return;
+  flight->holds_slot = false;
+  --slots_used_;
+  FillSlots();
+}
+
+void Submitter::FillSlots() {
+  while (!queue_.empty() && slots_used_ < options_.max_submits_in_flight) {
+    const std::shared_ptr<Flight> flight = std::move(queue_.front());
+    queue_.pop_front();
+    flight->holds_slot = true;
+    ++slots_used_;
+    LeaveQueue(flight);
+  }
+}
+
+void Submitter::Recover(const Unfinished& left_behind) {
+  const Prediction& prediction = *left_behind.prediction;
+  AttemptOutcome outcome{left_behind.last_attempt.number, AttemptResult::kNotSent, ports_.clock.Now(),
+                         "", 0, "the process ended before it was sent"};
+  if (prediction.state == State::kQueued) {
+    // Never sent and never acknowledged: the caller's retry begins anew.
+    RejectRequest request;
+    request.tenant = prediction.tenant;
+    request.prediction_id = prediction.id;
+    request.attempt_outcome = std::move(outcome);
+    Reject(std::move(request), 0, [](bool) {});
+    return;
+  }
+  tracker_.Adopt(left_behind.prediction);
+  if (prediction.state != State::kSubmitting) return;
+  outcome.result = AttemptResult::kUnknown;
+  outcome.message = "the process ended before the answer arrived";
+  Observation observation;
+  observation.transition.state = State::kUnresolved;
+  observation.transition.source = TransitionSource::kGateway;
+  observation.attempt_outcome = std::move(outcome);
+  tracker_.Record(KeyOf(prediction), std::move(observation));
+}
+
+}  // namespace dreamgate::core

@@ -1,0 +1,85 @@
+// From a request to a durable, paid-for-at-most-once prediction: reserve the intent, send one POST,
+// record what became of it, and only then answer the caller. Owned by Gateway, loop only.
+//
+// The rule that keeps money safe: a POST leaves only after its reservation (and, from QUEUED, the
+// SUBMITTING transition) is committed, and nothing is sent twice unless upstream's client vouches that
+// no byte of the first try left.
+#ifndef DREAMGATE_SERVER_CORE_SUBMITTER_H_
+#define DREAMGATE_SERVER_CORE_SUBMITTER_H_
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/core/gateway.h"
+#include "server/core/ids.h"
+#include "server/core/options.h"
+#include "server/core/ports.h"
+#include "server/core/tracker.h"
+
+namespace dreamgate::core {
+
+class Submitter {
+ public:
+  Submitter(const Ports& ports, const Options& options, Tracker& tracker);
+  ~Submitter();
+
+  void Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnswer>> done);
+
+  // Brings what an earlier process left behind to a state that is known to be true.
+  void Recover(const Unfinished& left_behind);
+
+  // POSTs whose outcome is not known yet, late ones included.
+  int64_t posts_in_flight() const { return posts_in_flight_; }
+
+ private:
+  // One request_id on its way, from the first call to the answer.
+  struct Flight;
+  using FlightKey = std::pair<std::string, std::string>;  // tenant, request_id
+
+  void Reserve(const std::shared_ptr<Flight>& flight);
+  void OnReserved(const std::shared_ptr<Flight>& flight, absl::StatusOr<ReserveResult> result);
+  void Begin(const std::shared_ptr<Flight>& flight);
+  void LeaveQueue(const std::shared_ptr<Flight>& flight);
+  void Send(const std::shared_ptr<Flight>& flight);
+  void OnSoftTimeout(const std::shared_ptr<Flight>& flight);
+  void OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome outcome);
+  void OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected);
+  void OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent);
+
+  // Records a state and answers with what was committed.
+  void Record(const std::shared_ptr<Flight>& flight, Transition transition, AttemptOutcome outcome);
+  // Withdraws the prediction, answers with `error`, and remembers the rejection or frees the
+  // request_id, which stays taken until that is durable.
+  void Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome outcome,
+                std::optional<Rejection> remember, absl::Status error);
+  // Tries until it is durable, and calls `tried` after every try.
+  void Reject(RejectRequest request, int failures, absl::AnyInvocable<void(bool durable)> tried);
+
+  void AnswerCallers(const std::shared_ptr<Flight>& flight,
+                     absl::StatusOr<std::shared_ptr<const Prediction>> result);
+  void Land(const std::shared_ptr<Flight>& flight);
+  void FillSlots();
+
+  const Ports ports_;
+  const Options options_;
+  Tracker& tracker_;
+  IdGenerator ids_;
+  std::map<FlightKey, std::shared_ptr<Flight>> flights_;
+  std::list<std::shared_ptr<Flight>> queue_;  // QUEUED, first in first out
+  int64_t slots_used_ = 0;       // of options_.max_submits_in_flight
+  int64_t posts_in_flight_ = 0;
+  uint64_t next_reject_ = 0;
+  std::map<uint64_t, std::unique_ptr<Timers::Timer>> reject_retries_;
+};
+
+}  // namespace dreamgate::core
+
+#endif  // DREAMGATE_SERVER_CORE_SUBMITTER_H_

@@ -1,0 +1,414 @@
+#include "server/core/tracker.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+
+namespace dreamgate::core {
+namespace {
+
+constexpr BackoffPolicy kWriteBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
+constexpr BackoffPolicy kPollBackoff = {absl::Seconds(2), absl::Minutes(1)};
+// A task that upstream says it does not know: how often and how long before we believe it.
+constexpr int kNotFoundLooks = 5;
+constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);
+constexpr absl::Duration kNotFoundInterval = absl::Minutes(5);
+
+bool IsPolled(State state) { return state == State::kCreated || state == State::kProcessing; }
+
+}  // namespace
+
+Transition TransitionFrom(const TaskObservation& task, TransitionSource source) {
+  Transition transition;
+  transition.state = task.state;
+  transition.source = source;
+  transition.upstream_id = task.upstream_id;
+  transition.upstream_status = task.raw_status;
+  if (!task.outputs.empty()) transition.outputs = task.outputs;
+  transition.failure = task.failure;
+  transition.inference_time = task.inference_time;
+  transition.upstream_create_time = task.create_time;
+  return transition;
+}
+
+Tracker::Tracker(const Ports& ports, const Options& options, CommitObserver& outlet)
+    : ports_(ports), options_(options), outlet_(outlet), retry_budget_(/*ratio=*/0.2, /*burst=*/20) {}
+
+Tracker::~Tracker() = default;
+
+void Tracker::Adopt(std::shared_ptr<const Prediction> prediction) {
+  const PredictionKey key = KeyOf(*prediction);
+  const auto [position, inserted] = entries_.try_emplace(key);
+  if (!inserted) return;
+  position->second.current = std::move(prediction);
+  ++in_flight_of_tenant_[key.first];
+  ports_.events.PredictionsInFlight(in_flight());
+  OnAdvanced(key);
+}
+
+void Tracker::Record(const PredictionKey& key, Observation observation) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr) {
+    ports_.events.ObservationDropped("unbound");
+    return;
+  }
+  // Judge against what will be true once everything waiting is written.
+  const State latest =
+      entry->pending.empty() ? entry->current->state : entry->pending.back().transition.state;
+  if (!IsLegalTransition(latest, observation.transition.state)) {
+    ports_.events.ObservationDropped(latest == observation.transition.state ? "repeated" : "illegal");
+    Settle(std::move(observation), entry->current);
+    return;
+  }
+  observation.transition.time = ports_.clock.Now();
+  entry->pending.push_back(std::move(observation));
+  Write(key);
+}
+
+void Tracker::Forget(const PredictionKey& key) { Erase(key); }
+
+std::shared_ptr<const Prediction> Tracker::Find(const PredictionKey& key) const {
+  const Entry* entry = EntryOf(key);
+  return entry == nullptr ? nullptr : entry->current;
+}
+
+bool Tracker::AcknowledgedEarly(const PredictionKey& key) const {
+  const Entry* entry = EntryOf(key);
+  return entry != nullptr && entry->acknowledged_early;
+}
+
+Heartbeat Tracker::HeartbeatFor(const PredictionKey& key) const {
+  Heartbeat heartbeat;
+  heartbeat.prediction_id = key.second;
+  const Entry* entry = EntryOf(key);
+  if (entry == nullptr) return heartbeat;
+  heartbeat.last_observed = entry->last_observed;
+  heartbeat.next_poll = entry->next_poll;
+  if (const auto median = durations_.Median(); median && *median > absl::ZeroDuration()) {
+    const absl::Duration age = ports_.clock.Now() - entry->current->create_time;
+    heartbeat.estimated_time_left = std::max(absl::ZeroDuration(), *median - age);
+    heartbeat.estimated_progress = std::clamp(absl::FDivDuration(age, *median), 0.0, 0.99);
+  }
+  return heartbeat;
+}
+
+int64_t Tracker::InFlightOf(const std::string& tenant) const {
+  const auto found = in_flight_of_tenant_.find(tenant);
+  return found == in_flight_of_tenant_.end() ? 0 : found->second;
+}
+
+std::vector<InFlight> Tracker::Oldest(size_t limit) const {
+  std::vector<InFlight> all;
+  all.reserve(entries_.size());
+  for (const auto& [key, entry] : entries_) {
+    all.push_back({entry.current, entry.last_observed, entry.next_poll, 0});
+  }
+  const auto older = [](const InFlight& a, const InFlight& b) {
+    return a.prediction->id < b.prediction->id;
+  };
+  const size_t kept = std::min(limit, all.size());
+  std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(kept), all.end(), older);
+  all.resize(kept);
+  return all;
+}
+
+Tracker::Entry* Tracker::EntryOf(const PredictionKey& key) {
+  const auto found = entries_.find(key);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+const Tracker::Entry* Tracker::EntryOf(const PredictionKey& key) const {
+  const auto found = entries_.find(key);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+void Tracker::Erase(const PredictionKey& key) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return;
+  const auto tenant = in_flight_of_tenant_.find(key.first);
+  if (--tenant->second == 0) in_flight_of_tenant_.erase(tenant);
+  entries_.erase(found);
+  ports_.events.PredictionsInFlight(in_flight());
+}
+
+// --------------------------------------------------------------------------------------- writing
+
+void Tracker::Write(const PredictionKey& key) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr || entry->write_outstanding || entry->write_retry != nullptr) return;
+  while (!entry->pending.empty() &&
+         !IsLegalTransition(entry->current->state, entry->pending.front().transition.state)) {
+    ports_.events.ObservationDropped("repeated");
+    Settle(std::move(entry->pending.front()), entry->current);
+    entry->pending.erase(entry->pending.begin());
+  }
+  if (entry->pending.empty()) return;
+
+  const Observation& next = entry->pending.front();
+  Proposal proposal;
+  proposal.tenant = key.first;
+  proposal.prediction_id = key.second;
+  proposal.expected_sequence = entry->current->sequence;
+  proposal.transition = next.transition;
+  proposal.transition.sequence = entry->current->sequence + 1;
+  proposal.attempt_outcome = next.attempt_outcome;
+  entry->write_outstanding = true;
+  ports_.ledger.Propose(std::move(proposal), [this, key](absl::StatusOr<ProposeResult> result) {
+    OnWritten(key, std::move(result));
+  });
+}
+
+void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> result) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr) return;
+  entry->write_outstanding = false;
+
+  if (!result.ok()) {
+    // It may or may not be durable. The compare-and-set makes a second try harmless either way.
+    Observation& failed = entry->pending.front();
+    if (failed.done) {
+      entry->acknowledged_early = true;
+      std::move(failed.done)(entry->current);
+      failed.done = nullptr;
+      entry = EntryOf(key);
+      if (entry == nullptr) return;
+    }
+    entry->write_retry =
+        ports_.timers.After(FullJitter(kWriteBackoff, entry->write_failures++, ports_.random),
+                            [this, key] {
+                              if (Entry* waiting = EntryOf(key)) waiting->write_retry.reset();
+                              Write(key);
+                            });
+    return;
+  }
+
+  entry->write_failures = 0;
+  if (auto* conflict = std::get_if<ProposalConflict>(&*result)) {
+    ports_.events.ObservationDropped("conflict");
+    if (conflict->current == nullptr) {
+      ports_.events.Log(LogLevel::kError, "prediction vanished from the ledger",
+                        {{"prediction", key.second}});
+      Erase(key);
+      return;
+    }
+    entry->current = conflict->current;
+    outlet_.OnCommitted(conflict->current);
+    OnAdvanced(key);
+    return;
+  }
+
+  entry->current = std::get<Committed>(*result).prediction;
+  entry->acknowledged_early = false;
+  Observation written = std::move(entry->pending.front());
+  entry->pending.erase(entry->pending.begin());
+  const std::shared_ptr<const Prediction> current = entry->current;
+  ports_.events.TransitionCommitted(current->state, written.transition.source);
+  OnAdvanced(key);
+  if (written.done) std::move(written.done)(current);
+}
+
+void Tracker::Settle(Observation observation, const std::shared_ptr<const Prediction>& current) {
+  if (!observation.done) return;
+  ports_.executor.Post([done = std::move(observation.done), current]() mutable {
+    std::move(done)(current);
+  });
+}
+
+// The committed state has changed: adjust deadline and polling, write what waits, or stop.
+void Tracker::OnAdvanced(const PredictionKey& key) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr) return;
+  const Prediction& current = *entry->current;
+  if (IsTerminal(current.state)) {
+    if (current.state == State::kCompleted) durations_.Add(*current.end_time - current.create_time);
+    for (Observation& late : entry->pending) {
+      ports_.events.ObservationDropped("illegal");
+      Settle(std::move(late), entry->current);
+    }
+    Erase(key);
+    return;
+  }
+  ArmDeadline(key);
+  if (IsPolled(current.state) && entry->poll_timer == nullptr && !entry->poll_in_flight) {
+    if (!entry->last_observed) entry->last_observed = current.update_time;
+    // Just accepted: the usual delay. Taken over from an earlier process: soon, spread out.
+    const absl::Duration age = ports_.clock.Now() - current.update_time;
+    SchedulePoll(key, age < options_.poll_min_interval
+                          ? NextPollDelay(age, options_, ports_.random)
+                          : UniformDelay(absl::ZeroDuration(), options_.poll_min_interval,
+                                         ports_.random));
+  }
+  Write(key);
+}
+
+// -------------------------------------------------------------------------------------- deadlines
+
+void Tracker::ArmDeadline(const PredictionKey& key) {
+  Entry* entry = EntryOf(key);
+  const Prediction& current = *entry->current;
+  Failure failure;
+  absl::Time due;
+  if (current.state == State::kUnresolved) {
+    due = current.update_time + options_.unresolved_timeout;
+    failure.code = FailureCode::kSubmitOutcomeUnknown;
+    failure.message =
+        "Whether upstream accepted this submission could not be found out in time. Check the account's "
+        "history for this prompt and seed before paying again.";
+  } else if (IsPolled(current.state)) {
+    due = current.create_time + options_.upstream_retention;
+    failure.code = FailureCode::kUpstreamExpired;
+    failure.message = "The task did not end within upstream's retention.";
+  } else {
+    entry->deadline.reset();  // the submitter minds QUEUED and SUBMITTING
+    return;
+  }
+  const absl::Duration delay = std::max(absl::ZeroDuration(), due - ports_.clock.Now());
+  entry->deadline = ports_.timers.After(delay, [this, key, failure = std::move(failure)] {
+    Observation given_up;
+    given_up.transition.state = State::kFailed;
+    given_up.transition.source = TransitionSource::kGateway;
+    given_up.transition.failure = failure;
+    Record(key, std::move(given_up));
+  });
+}
+
+// ---------------------------------------------------------------------------------------- polling
+
+void Tracker::SchedulePoll(const PredictionKey& key, absl::Duration delay) {
+  Entry* entry = EntryOf(key);
+  entry->next_poll.reset();
+  entry->poll_timer.reset();
+  if (paused_) return;  // Resume() schedules everybody
+  entry->next_poll = ports_.clock.Now() + delay;
+  entry->poll_timer = ports_.timers.After(delay, [this, key] {
+    if (Entry* due = EntryOf(key)) {
+      due->poll_timer.reset();
+      if (due->poll_failures == 0) retry_budget_.OnFirstTry();
+    }
+    Poll(key);
+  });
+}
+
+void Tracker::Poll(const PredictionKey& key) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr || entry->poll_in_flight || !IsPolled(entry->current->state)) return;
+  entry->poll_in_flight = true;
+  ports_.upstream.GetTask(entry->current->upstream_id, [this, key](PollOutcome outcome) {
+    OnPolled(key, std::move(outcome));
+  });
+}
+
+void Tracker::OnPolled(const PredictionKey& key, PollOutcome outcome) {
+  if (auto* observed = std::get_if<PollObserved>(&outcome)) {
+    last_get_success_ = ports_.clock.Now();
+    Resume();
+    OnTask(key, std::move(observed->task));
+    return;
+  }
+  OnPollFailed(key, std::get<PollFailed>(outcome));
+}
+
+void Tracker::OnTask(const PredictionKey& key, TaskObservation task) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr) return;
+  entry->poll_in_flight = false;
+  if (task.upstream_id != entry->current->upstream_id) {
+    OnPollFailed(key, {PollProblem::kTransient, 200, "upstream answered with another task", {}});
+    return;
+  }
+  entry->poll_failures = 0;
+  entry->not_found = 0;
+  entry->last_observed = ports_.clock.Now();
+  if (!IsTerminal(task.state)) {
+    SchedulePoll(key, NextPollDelay(ports_.clock.Now() - entry->current->create_time, options_,
+                                    ports_.random));
+  }
+  if (task.state == entry->current->state) return;  // nothing new
+  Observation observation;
+  observation.transition = TransitionFrom(task, TransitionSource::kPoll);
+  Record(key, std::move(observation));
+}
+
+void Tracker::OnPollFailed(const PredictionKey& key, const PollFailed& failed) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr) return;
+  entry->poll_in_flight = false;
+  ports_.events.Log(LogLevel::kDebug, "poll failed",
+                    {{"prediction", key.second},
+                     {"http_status", absl::StrCat(failed.http_status)},
+                     {"problem", failed.message}});
+  if (failed.problem == PollProblem::kCredentialsRejected || paused_) {
+    Pause();  // or stay paused, and probe again
+    return;
+  }
+
+  absl::Duration delay = FullJitter(kPollBackoff, entry->poll_failures++, ports_.random);
+  if (!retry_budget_.TrySpend()) delay = kPollBackoff.maximum;
+  if (failed.problem == PollProblem::kRefused) delay = kPollBackoff.maximum;
+  if (failed.problem == PollProblem::kNotFound) {
+    if (entry->not_found++ == 0) entry->not_found_since = ports_.clock.Now();
+    const bool long_enough = ports_.clock.Now() - entry->not_found_since >= kNotFoundPeriod;
+    const bool others_succeed = last_get_success_ && *last_get_success_ > entry->not_found_since;
+    if (entry->not_found >= kNotFoundLooks && long_enough && others_succeed) {
+      Observation lost;
+      lost.transition.state = State::kFailed;
+      lost.transition.source = TransitionSource::kPoll;
+      lost.transition.failure =
+          Failure{FailureCode::kUpstreamNotFound, "Upstream no longer knows this task.", 0, true};
+      Record(key, std::move(lost));
+      return;
+    }
+    delay = std::max(delay, kNotFoundInterval);
+  }
+  delay = std::max({delay, options_.poll_min_interval,
+                    failed.retry_after.value_or(absl::ZeroDuration())});
+  SchedulePoll(key, delay);
+}
+
+void Tracker::Pause() {
+  if (!paused_) {
+    paused_ = true;
+    ports_.events.Log(LogLevel::kError,
+                      "upstream refuses the API key or account while polling; polling pauses and probes",
+                      {{"probe_interval", absl::FormatDuration(options_.probe_interval)}});
+    for (auto& [key, entry] : entries_) {
+      entry.poll_timer.reset();
+      entry.next_poll.reset();
+    }
+  }
+  if (probe_timer_ == nullptr) {
+    probe_timer_ = ports_.timers.After(options_.probe_interval, [this] {
+      probe_timer_.reset();
+      Probe();
+    });
+  }
+}
+
+// One GET for all, of a different prediction each time: a single task that stays refused must not
+// keep the others from being looked at.
+void Tracker::Probe() {
+  auto candidate = entries_.upper_bound(last_probed_);
+  for (size_t looked = 0; looked < entries_.size(); ++looked, ++candidate) {
+    if (candidate == entries_.end()) candidate = entries_.begin();
+    if (!IsPolled(candidate->second.current->state) || candidate->second.poll_in_flight) continue;
+    last_probed_ = candidate->first;
+    Poll(last_probed_);
+    return;
+  }
+  Resume();  // nobody left to ask with; the next poll will tell
+}
+
+void Tracker::Resume() {
+  if (!paused_) return;
+  paused_ = false;
+  probe_timer_.reset();
+  ports_.events.Log(LogLevel::kInfo, "polling resumes");
+  for (auto& [key, entry] : entries_) {
+    if (!IsPolled(entry.current->state) || entry.poll_in_flight) continue;
+    SchedulePoll(key, UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
+  }
+}
+
+}  // namespace dreamgate::core

@@ -1,0 +1,131 @@
+// Follows every prediction in flight until it is terminal, whether anybody watches or not.
+//
+// All that is learned of a prediction (the answer to its POST, polls, deadlines) arrives here as an
+// observation, becomes at most one outstanding proposal to the ledger, and is dropped where the
+// transition table says so. One poller per prediction, however many watch. Owned by Gateway, loop only.
+#ifndef DREAMGATE_SERVER_CORE_TRACKER_H_
+#define DREAMGATE_SERVER_CORE_TRACKER_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/core/gateway.h"
+#include "server/core/options.h"
+#include "server/core/poll_schedule.h"
+#include "server/core/ports.h"
+#include "server/core/retry.h"
+
+namespace dreamgate::core {
+
+// Tenant and prediction id.
+using PredictionKey = std::pair<std::string, std::string>;
+
+inline PredictionKey KeyOf(const Prediction& prediction) {
+  return {prediction.tenant, prediction.id};
+}
+
+// Something learned about one prediction.
+struct Observation {
+  Transition transition;  // `sequence` and `time` are filled in by the tracker
+  std::optional<AttemptOutcome> attempt_outcome;
+  // Called once with the committed state that resulted: this observation's, or the one that made it
+  // obsolete. If the ledger is in trouble, at once with the last committed state; the observation is
+  // then written as soon as the ledger can. May be empty.
+  Completion<std::shared_ptr<const Prediction>> done;
+};
+
+// A transition that carries everything `task` shows.
+Transition TransitionFrom(const TaskObservation& task, TransitionSource source);
+
+class Tracker {
+ public:
+  // `outlet` is told of transitions that turn out to be durable although their commit had failed.
+  Tracker(const Ports& ports, const Options& options, CommitObserver& outlet);
+  ~Tracker();
+
+  // Begins to follow a prediction that is not terminal.
+  void Adopt(std::shared_ptr<const Prediction> prediction);
+  // Observations of predictions that are not followed (any more) are dropped and counted.
+  void Record(const PredictionKey& key, Observation observation);
+  // Stops following: the prediction was rejected.
+  void Forget(const PredictionKey& key);
+
+  // The last committed state of a followed prediction, else null.
+  std::shared_ptr<const Prediction> Find(const PredictionKey& key) const;
+  // True while a caller has been told OK although the ledger could not yet write why.
+  bool AcknowledgedEarly(const PredictionKey& key) const;
+
+  Heartbeat HeartbeatFor(const PredictionKey& key) const;
+  int64_t InFlightOf(const std::string& tenant) const;
+  int64_t in_flight() const { return static_cast<int64_t>(entries_.size()); }
+  bool polling_paused() const { return paused_; }
+  // The oldest `limit` followed predictions.
+  std::vector<InFlight> Oldest(size_t limit) const;
+
+ private:
+  struct Entry {
+    std::shared_ptr<const Prediction> current;
+    bool acknowledged_early = false;
+
+    // Writing.
+    bool write_outstanding = false;
+    int write_failures = 0;
+    std::vector<Observation> pending;  // legal in a row; the first is being written
+    std::unique_ptr<Timers::Timer> write_retry;
+
+    // Polling.
+    std::unique_ptr<Timers::Timer> poll_timer;
+    bool poll_in_flight = false;
+    int poll_failures = 0;
+    int not_found = 0;
+    absl::Time not_found_since;
+    std::optional<absl::Time> last_observed;
+    std::optional<absl::Time> next_poll;
+
+    std::unique_ptr<Timers::Timer> deadline;  // of UNRESOLVED, or upstream's retention
+  };
+
+  Entry* EntryOf(const PredictionKey& key);
+  const Entry* EntryOf(const PredictionKey& key) const;
+  void Erase(const PredictionKey& key);
+
+  void Write(const PredictionKey& key);
+  void OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> result);
+  void Settle(Observation observation, const std::shared_ptr<const Prediction>& current);
+  void OnAdvanced(const PredictionKey& key);
+
+  void ArmDeadline(const PredictionKey& key);
+  void SchedulePoll(const PredictionKey& key, absl::Duration delay);
+  void Poll(const PredictionKey& key);
+  void OnPolled(const PredictionKey& key, PollOutcome outcome);
+  void OnTask(const PredictionKey& key, TaskObservation task);
+  void OnPollFailed(const PredictionKey& key, const PollFailed& failed);
+  void Pause();
+  void Probe();
+  void Resume();
+
+  const Ports ports_;
+  const Options options_;
+  CommitObserver& outlet_;
+  // Ordered by tenant and time of creation, so that nothing depends on hash order.
+  std::map<PredictionKey, Entry> entries_;
+  absl::flat_hash_map<std::string, int64_t> in_flight_of_tenant_;
+  DurationEstimate durations_;
+  RetryBudget retry_budget_;
+  std::optional<absl::Time> last_get_success_;
+  bool paused_ = false;
+  PredictionKey last_probed_;
+  std::unique_ptr<Timers::Timer> probe_timer_;
+};
+
+}  // namespace dreamgate::core
+
+#endif  // DREAMGATE_SERVER_CORE_TRACKER_H_
