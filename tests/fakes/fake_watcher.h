@@ -1,0 +1,89 @@
+// A watcher that reads everything at once, and the sink that encodes for it. What it saw goes through
+// the watch validator.
+#ifndef DREAMGATE_TESTS_FAKES_FAKE_WATCHER_H_
+#define DREAMGATE_TESTS_FAKES_FAKE_WATCHER_H_
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "server/core/ports.h"
+
+namespace dreamgate::fakes {
+
+struct FakeMessage final : core::EncodedMessage {
+  std::optional<core::Prediction> update;
+  std::optional<core::Heartbeat> heartbeat;
+};
+
+class FakeWatcher final : public core::Watcher {
+ public:
+  void Begin(std::shared_ptr<const core::TransitionLog> log, size_t cursor) override {
+    begun = true;
+    log_ = std::move(log);
+    cursor_ = cursor;
+    Read();
+  }
+  void Follow(std::shared_ptr<const core::TransitionLog> log) {
+    if (log_ == nullptr || log->size() <= log_->size()) return;
+    log_ = std::move(log);
+    Read();
+  }
+  void Beat(std::shared_ptr<const core::EncodedMessage> heartbeat) override {
+    heartbeats.push_back(*static_cast<const FakeMessage&>(*heartbeat).heartbeat);
+  }
+  void Leave(absl::Duration delay) override { reconnect_delay = delay; }
+  void Fail(absl::Status status) override { error = std::move(status); }
+
+  std::vector<core::State> states() const {
+    std::vector<core::State> seen;
+    for (const core::Prediction& update : updates) seen.push_back(update.state);
+    return seen;
+  }
+
+  bool begun = false;
+  bool ended_ok = false;
+  std::vector<core::Prediction> updates;
+  std::vector<core::Heartbeat> heartbeats;
+  std::optional<absl::Duration> reconnect_delay;
+  absl::Status error;
+
+ private:
+  void Read() {
+    for (; cursor_ < log_->size(); ++cursor_) {
+      updates.push_back(*static_cast<const FakeMessage&>(*(*log_)[cursor_].update).update);
+    }
+    if (log_->back().terminal) ended_ok = true;
+  }
+
+  std::shared_ptr<const core::TransitionLog> log_;
+  size_t cursor_ = 0;
+};
+
+class FakeSink final : public core::TransitionSink {
+ public:
+  int updates_encoded = 0;
+  int deliveries = 0;
+
+  std::shared_ptr<const core::EncodedMessage> EncodeUpdate(const core::Prediction& prediction) override {
+    ++updates_encoded;
+    auto message = std::make_shared<FakeMessage>();
+    message->update = prediction;
+    return message;
+  }
+  std::shared_ptr<const core::EncodedMessage> EncodeHeartbeat(const core::Heartbeat& beat) override {
+    auto message = std::make_shared<FakeMessage>();
+    message->heartbeat = beat;
+    return message;
+  }
+  void Deliver(std::shared_ptr<const core::TransitionLog> log,
+               absl::Span<const std::shared_ptr<core::Watcher>> watchers) override {
+    ++deliveries;
+    for (const auto& watcher : watchers) static_cast<FakeWatcher&>(*watcher).Follow(log);
+  }
+};
+
+}  // namespace dreamgate::fakes
+
+#endif  // DREAMGATE_TESTS_FAKES_FAKE_WATCHER_H_
