@@ -106,10 +106,10 @@ if [ -n "${WAVESPEED_API_KEY:-}" ]; then
     sleep 5
   fi
   # Kept, unlike the simulator's: it knows what was paid for.
-  start_server "$WAVESPEED_API_KEY" "$output_folder/ledger.sqlite"
+  start_server "$WAVESPEED_API_KEY" "$output_folder/dreamgate.db"
 else
   start_simulator
-  start_server simulator-key "$work/ledger.sqlite"
+  start_server simulator-key "$work/dreamgate.db"
 fi
 
 file=$output_folder/$(date +%Y%m%d-%H%M%S)-$$.mp4

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Tests of the walls: this repository keeps them, and a planted violation of each kind is caught."""
+import os
+import tempfile
+import unittest
+
+import walls
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+
+# Files that keep every rule. Each test plants one line into one of them.
+SOUND = {
+    "server/main.cc": '#include "server/app/app.h"\n',
+    "server/app/app.h": '#include "server/api/server.h"\n#include "server/web/admin.h"\n',
+    "server/app/config.cc": "#include <CLI/CLI.hpp>\n",
+    "server/app/app.cc": '#include "server/app/app.h"\n',
+    "server/api/server.h": '#include <grpcpp/server.h>\n#include "server/core/ports.h"\n',
+    "server/api/status.h": '#include "dreamgate/v1/prediction.pb.h"\n',
+    "server/core/ports.h": '#include <memory>\n#include "absl/time/time.h"\n',
+    "server/core/tracker.h": '#include "server/core/ports.h"\n',
+    "server/wavespeed/task.h": '#include <boost/json.hpp>\n#include "server/core/ports.h"\n',
+    "server/net/tls.h": "#include <openssl/ssl.h>\n",
+    "server/upstream/client.cc": '#include <boost/beast/http.hpp>\n#include "server/net/tls.h"\n'
+                                 '#include "server/wavespeed/task.h"\n',
+    "server/web/admin.h": '#include "server/core/ports.h"\n',
+    "server/ledger/store.cc": '#include <sqlite3.h>\n#include "server/core/ports.h"\n',
+    "server/telemetry/log.cc": "#include <spdlog/spdlog.h>\n",
+    "client/cpp/include/dreamgate/client/watch.h": "#include <grpcpp/channel.h>\n",
+    "client/cli/main.cc": '#include <CLI/CLI.hpp>\n#include "dreamgate/client/watch.h"\n',
+    "tests/core/tracker_test.cc": '#include <gtest/gtest.h>\n#include "server/core/tracker.h"\n',
+    "tests/e2e/kill_test.cc": '#include <grpcpp/channel.h>\n',
+    "README.md": "A house.\n",
+}
+
+# (file, planted line, a part of the complaint)
+CROSSINGS = [
+    ("server/core/tracker.h", '#include "server/ledger/store.h"', "core must not include ledger"),
+    ("server/core/tracker.h", "#include <grpcpp/server.h>", "gRPC"),
+    ("server/core/tracker.h", "#include <boost/asio/io_context.hpp>", "Asio"),
+    ("server/core/tracker.h", "#include <sys/socket.h>", "core sees"),
+    ("server/core/tracker.h", '  #  include "server/api/server.h"', "core must not include api"),
+    ("server/api/server.h", '#include "server/ledger/store.h"', "api must not include ledger"),
+    ("server/api/server.h", '#include "server/web/admin.h"', "api must not include web"),
+    ("server/web/admin.h", '#include "server/upstream/client.h"', "web must not include upstream"),
+    ("server/web/admin.h", "#include <grpcpp/server.h>", "gRPC"),
+    ("server/ledger/store.cc", '#include "server/upstream/client.h"', "ledger must not include"),
+    ("server/ledger/store.cc", '#include "dreamgate/v1/prediction.pb.h"', "gRPC"),
+    ("server/upstream/client.cc", "#include <sqlite3.h>", "SQLite"),
+    ("server/upstream/client.cc", "#include <openssl/hmac.h>", "OpenSSL"),
+    ("server/wavespeed/task.h", '#include "server/core/tracker.h"', "wavespeed sees only"),
+    ("server/wavespeed/task.h", '#include "server/net/tls.h"', "wavespeed must not include net"),
+    ("server/net/tls.h", '#include "server/core/ports.h"', "net must not include core"),
+    ("server/main.cc", '#include "server/core/ports.h"', "may include app only"),
+    ("server/app/app.h", '#include "tests/fakes/ledger.h"', "server must not include tests"),
+    ("server/app/app.h", '#include "client/cli/options.h"', "server must not include client"),
+    ("server/app/app.h", "#include <CLI/CLI.hpp>", "stays out of headers"),
+    ("server/app/app.cc", "#include <CLI/CLI.hpp>", "CLI11 is in 2 files"),
+    ("server/app/app.cc", "#include <boost/json.hpp>", "Boost.JSON"),
+    ("server/app/app.cc", '#include "app.h"', "not relative to the root"),
+    ("server/app/app.cc", '#include "../core/ports.h"', "not relative to the root"),
+    ("server/app/app.cc", '#include "server/app/gone.h"', "does not exist"),
+    ("client/cli/main.cc", '#include "server/core/ports.h"', "client must not include server"),
+    ("client/cpp/include/dreamgate/client/watch.h", '#include "absl/time/time.h"', "consumer"),
+    ("tests/core/tracker_test.cc", "#include <grpcpp/channel.h>", "free of gRPC"),
+    ("tests/core/tracker_test.cc", '#include "server/api/status.h"', "free of gRPC"),
+    ("README.md", "See /ho" "me/somebody/notes.", "somebody's machine"),
+    ("server/app/app.cc", "// TO" "DO: finish", "left open"),
+]
+
+
+def build_house(folder, extra=None):
+    files = dict(SOUND)
+    for path in list(files):
+        if path.endswith(".cc") and path.startswith("server/"):
+            files.setdefault(path[:-3] + ".h", "")
+    files.update({"tests/fakes/ledger.h": "", "client/cli/options.h": ""})
+    if extra:
+        path, line = extra
+        files[path] += line + "\n"
+    for path, text in files.items():
+        os.makedirs(os.path.join(folder, os.path.dirname(path)), exist_ok=True)
+        with open(os.path.join(folder, path), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+class WallsTest(unittest.TestCase):
+    def test_this_repository_keeps_every_wall(self):
+        self.assertEqual(walls.check(ROOT), [])
+
+    def test_a_sound_house_has_no_violation(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build_house(folder)
+            self.assertEqual(walls.check(folder), [])
+
+    def test_each_planted_violation_is_caught_where_it_stands(self):
+        for path, line, complaint in CROSSINGS:
+            with self.subTest(path=path, line=line), tempfile.TemporaryDirectory() as folder:
+                build_house(folder, extra=(path, line))
+                found = walls.check(folder)
+                self.assertEqual(len(found), 1, found)
+                self.assertIn(complaint, found[0])
+                if "files" not in complaint:
+                    number = SOUND[path].count("\n") + 1
+                    self.assertTrue(found[0].startswith(f"{path}:{number}:"), found[0])
+
+    def test_an_unknown_room_needs_its_arrows_drawn_first(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build_house(folder)
+            os.makedirs(os.path.join(folder, "server/cellar"))
+            with open(os.path.join(folder, "server/cellar/wine.h"), "w", encoding="utf-8") as file:
+                file.write('#include "server/core/ports.h"\n')
+            self.assertIn("no arrows", walls.check(folder)[0])
+
+    def test_beast_stays_in_a_few_sources(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build_house(folder)
+            for number in range(walls.BEAST_SOURCES_AT_MOST):
+                with open(os.path.join(folder, f"server/web/s{number}.cc"), "w",
+                          encoding="utf-8") as file:
+                    file.write("#include <boost/beast/core.hpp>\n")
+            self.assertIn("Beast is in", "".join(walls.check(folder)))
+
+
+if __name__ == "__main__":
+    unittest.main()
