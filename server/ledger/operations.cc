@@ -1,0 +1,230 @@
+#include "server/ledger/operations.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace dreamgate::ledger {
+namespace {
+
+absl::Status RuleBroken(absl::string_view what) {
+  return core::MakeError(core::Reason::kInternal, what);
+}
+
+std::shared_ptr<const core::Prediction> Fold(const core::StoredPrediction& stored) {
+  core::Prediction prediction = stored.initial;
+  for (const core::Transition& transition : stored.transitions) {
+    prediction = core::Apply(std::move(prediction), transition);
+  }
+  return std::make_shared<const core::Prediction>(std::move(prediction));
+}
+
+// Whether the transition may follow. Besides the legal edges a state may be kept to add knowledge to
+// it: what is terminal may only gain a recovered video, and what was rejected never becomes a
+// prediction after all.
+bool MayFollow(const CurrentRow& row, const core::Transition& transition) {
+  const core::State from = row.prediction->state;
+  if (transition.state != from) {
+    return !row.rejected && core::IsLegalTransition(from, transition.state);
+  }
+  const bool ended = core::IsTerminal(from) || row.rejected;
+  return !ended || (!transition.outputs.has_value() && !transition.failure.has_value());
+}
+
+}  // namespace
+
+Ownership Operations::OwnedFrom(absl::Time time) const {
+  return Ownership{.epoch = owner_epoch_, .lease_until = time + lease_};
+}
+
+absl::StatusOr<std::optional<CurrentRow>> Operations::FindCurrent(const PredictionKey& key) {
+  if (const CurrentRow* cached = cache_.Find(key.tenant, key.prediction_id); cached != nullptr) {
+    return std::optional<CurrentRow>(*cached);
+  }
+  absl::StatusOr<std::optional<LoadedPrediction>> loaded = records_.Load(key);
+  if (!loaded.ok()) return loaded.status();
+  if (!loaded->has_value()) return std::optional<CurrentRow>();
+  return std::optional<CurrentRow>(CurrentRow{.prediction = Fold((*loaded)->stored),
+                                              .rejected = (*loaded)->rejected,
+                                              .owner_epoch = (*loaded)->owner_epoch});
+}
+
+absl::Status Operations::RecordOutcome(const PredictionKey& key,
+                                       const core::AttemptOutcome& outcome) {
+  const absl::StatusOr<bool> recorded = records_.RecordOutcome(key, outcome);
+  if (!recorded.ok()) return recorded.status();
+  if (!*recorded) {
+    return RuleBroken(absl::StrCat("prediction ", key.prediction_id, " has no attempt number ",
+                                   outcome.number));
+  }
+  return absl::OkStatus();
+}
+
+// ------------------------------------------------------------------------------------------- reserve
+
+absl::StatusOr<core::ReserveResult> Operations::Run(const core::Reservation& reservation) {
+  const core::Transition& first = reservation.first_transition;
+  if (reservation.prediction.sequence != 0 || first.sequence != 1 ||
+      (first.state != core::State::kQueued && first.state != core::State::kSubmitting)) {
+    return RuleBroken("a reservation begins with sequence 1, QUEUED or SUBMITTING");
+  }
+  auto prediction =
+      std::make_shared<const core::Prediction>(core::Apply(reservation.prediction, first));
+  const PredictionKey key{.tenant = prediction->tenant, .prediction_id = prediction->id};
+
+  // Inserting first saves a look-up for each new prediction; the unique index decides.
+  const absl::StatusOr<bool> inserted =
+      records_.InsertPrediction(*prediction, reservation.canonical, OwnedFrom(first.time));
+  if (!inserted.ok()) return inserted.status();
+  if (!*inserted) return AnswerKnownRequestId(reservation);
+
+  if (absl::Status status = records_.InsertTransition(key, first); !status.ok()) return status;
+  if (absl::Status status = records_.InsertAttempt(key, reservation.attempt); !status.ok()) {
+    return status;
+  }
+  cache_.Put({.prediction = prediction, .rejected = false, .owner_epoch = owner_epoch_});
+  return core::Reserved{std::move(prediction)};
+}
+
+absl::StatusOr<core::ReserveResult> Operations::AnswerKnownRequestId(
+    const core::Reservation& reservation) {
+  const core::Prediction& wanted = reservation.prediction;
+  absl::StatusOr<std::optional<RequestIdHolder>> holder =
+      records_.FindByRequestId(wanted.tenant, wanted.request_id);
+  if (!holder.ok()) return holder.status();
+  if (!holder->has_value()) {
+    return RuleBroken(absl::StrCat("prediction id ", wanted.id, " is taken"));
+  }
+  if ((*holder)->canonical != reservation.canonical) return core::ReserveConflict{};
+  if ((*holder)->rejection.has_value()) {
+    return core::ReserveRemembered{*std::move((*holder)->rejection)};
+  }
+  const absl::StatusOr<std::optional<CurrentRow>> row =
+      FindCurrent({.tenant = wanted.tenant, .prediction_id = (*holder)->prediction_id});
+  if (!row.ok()) return row.status();
+  if (!row->has_value()) return absl::DataLossError("an index points at a row that is gone");
+  return core::ReserveExisting{(*row)->prediction};
+}
+
+// ------------------------------------------------------------------------------------------- propose
+
+absl::StatusOr<core::ProposeResult> Operations::Run(const core::Proposal& proposal) {
+  if (proposal.transition.sequence != proposal.expected_sequence + 1) {
+    return RuleBroken("a proposed transition carries the sequence after the expected one");
+  }
+  const PredictionKey key{.tenant = proposal.tenant, .prediction_id = proposal.prediction_id};
+  const absl::StatusOr<std::optional<CurrentRow>> found = FindCurrent(key);
+  if (!found.ok()) return found.status();
+  if (!found->has_value()) return core::ProposalConflict{nullptr};
+  const CurrentRow& row = **found;
+  if (row.prediction->sequence != proposal.expected_sequence ||
+      (row.owner_epoch != 0 && row.owner_epoch != owner_epoch_) ||
+      !MayFollow(row, proposal.transition)) {
+    return core::ProposalConflict{row.prediction};
+  }
+
+  auto next = std::make_shared<const core::Prediction>(
+      core::Apply(*row.prediction, proposal.transition));
+  const bool ended = core::IsTerminal(next->state) || row.rejected;
+  const Ownership owner = ended ? Ownership{} : OwnedFrom(proposal.transition.time);
+  const absl::StatusOr<bool> updated = records_.UpdatePrediction(
+      *next, row.rejected, proposal.expected_sequence, owner_epoch_, owner);
+  if (!updated.ok()) return updated.status();
+  if (!*updated) return absl::DataLossError("a stored prediction and its transitions disagree");
+
+  if (absl::Status status = records_.InsertTransition(key, proposal.transition); !status.ok()) {
+    return status;
+  }
+  if (proposal.attempt_outcome.has_value()) {
+    absl::Status status = RecordOutcome(key, *proposal.attempt_outcome);
+    if (!status.ok()) return status;
+  }
+  if (proposal.new_attempt.has_value()) {
+    absl::Status status = records_.InsertAttempt(key, *proposal.new_attempt);
+    if (!status.ok()) return status;
+  }
+  cache_.Put({.prediction = next, .rejected = row.rejected, .owner_epoch = owner.epoch});
+  return core::Committed{std::move(next)};
+}
+
+// -------------------------------------------------------------------------------------------- reject
+
+absl::Status Operations::Run(const core::RejectRequest& request) {
+  const PredictionKey key{.tenant = request.tenant, .prediction_id = request.prediction_id};
+  const absl::StatusOr<std::optional<CurrentRow>> found = FindCurrent(key);
+  if (!found.ok()) return found.status();
+  if (!found->has_value()) {
+    return RuleBroken(absl::StrCat("there is no prediction ", key.prediction_id, " to reject"));
+  }
+  const CurrentRow& row = **found;
+  // Asking again after an unknown outcome must be safe.
+  if (row.rejected) return absl::OkStatus();
+  if (core::IsVisible(*row.prediction)) {
+    return RuleBroken(
+        absl::StrCat("prediction ", key.prediction_id, " has been shown and cannot be taken back"));
+  }
+  if (row.owner_epoch != owner_epoch_) {
+    return RuleBroken(absl::StrCat("prediction ", key.prediction_id, " has not been taken over"));
+  }
+  if (absl::Status status = records_.MarkRejected(request); !status.ok()) return status;
+  if (absl::Status status = RecordOutcome(key, request.attempt_outcome); !status.ok()) {
+    return status;
+  }
+  cache_.Put({.prediction = row.prediction, .rejected = true, .owner_epoch = 0});
+  return absl::OkStatus();
+}
+
+// --------------------------------------------------------------------------------------------- reads
+
+absl::StatusOr<core::StoredPrediction> Operations::Run(const LoadRequest& request) {
+  absl::StatusOr<std::optional<LoadedPrediction>> loaded =
+      records_.Load({.tenant = request.tenant, .prediction_id = request.prediction_id});
+  if (!loaded.ok()) return loaded.status();
+  if (!loaded->has_value()) {
+    return absl::NotFoundError(absl::StrCat("no prediction ", request.prediction_id));
+  }
+  return (*std::move(*loaded)).stored;
+}
+
+absl::StatusOr<core::ListPage> Operations::Run(const core::ListQuery& query) {
+  const int page_size = std::clamp(query.page_size, 1, 1000);
+  absl::StatusOr<std::vector<std::string>> ids = records_.ListIds(query, page_size + 1);
+  if (!ids.ok()) return ids.status();
+  core::ListPage page;
+  page.more = static_cast<int>(ids->size()) > page_size;
+  if (page.more) ids->pop_back();
+  for (std::string& id : *ids) {
+    const absl::StatusOr<std::optional<CurrentRow>> row =
+        FindCurrent({.tenant = query.tenant, .prediction_id = std::move(id)});
+    if (!row.ok()) return row.status();
+    if (row->has_value()) page.predictions.push_back((*row)->prediction);
+  }
+  return page;
+}
+
+// ----------------------------------------------------------------------------------------- ownership
+
+absl::StatusOr<std::vector<core::Unfinished>> Operations::Run(const TakeOverRequest& request) {
+  cache_.Clear();  // its owner epochs are about to be wrong
+  const absl::StatusOr<std::vector<PredictionKey>> keys =
+      records_.TakeOverUnfinished(OwnedFrom(request.now));
+  if (!keys.ok()) return keys.status();
+  std::vector<core::Unfinished> unfinished;
+  unfinished.reserve(keys->size());
+  for (const PredictionKey& key : *keys) {
+    const absl::StatusOr<std::optional<CurrentRow>> row = FindCurrent(key);
+    if (!row.ok()) return row.status();
+    absl::StatusOr<std::optional<core::Attempt>> attempt = records_.LastAttempt(key);
+    if (!attempt.ok()) return attempt.status();
+    if (!row->has_value() || !attempt->has_value()) {
+      return absl::DataLossError("a prediction in flight has lost its attempt");
+    }
+    cache_.Put(**row);
+    unfinished.push_back({.prediction = (*row)->prediction, .last_attempt = **std::move(attempt)});
+  }
+  return unfinished;
+}
+
+}  // namespace dreamgate::ledger

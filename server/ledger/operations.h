@@ -1,0 +1,51 @@
+// What each operation of the ledger means, inside an open transaction. The rules of the port are
+// here; transactions, trouble and reopening are in `Store`, which owns what is borrowed here. Private
+// to this room.
+#ifndef DREAMGATE_SERVER_LEDGER_OPERATIONS_H_
+#define DREAMGATE_SERVER_LEDGER_OPERATIONS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/core/ports.h"
+#include "server/ledger/prediction_cache.h"
+#include "server/ledger/records.h"
+#include "server/ledger/store.h"
+
+namespace dreamgate::ledger {
+
+class Operations {
+ public:
+  Operations(Records& records, PredictionCache& cache, int64_t owner_epoch, absl::Duration lease)
+      : records_(records), cache_(cache), owner_epoch_(owner_epoch), lease_(lease) {}
+
+  // Errors with a reason (core::ReasonOf) say that the request breaks the port's rules; all others
+  // come from the file. After an error the caller rolls back to where it began.
+  absl::StatusOr<core::ReserveResult> Run(const core::Reservation& reservation);
+  absl::StatusOr<core::ProposeResult> Run(const core::Proposal& proposal);
+  absl::Status Run(const core::RejectRequest& request);
+  absl::StatusOr<core::StoredPrediction> Run(const LoadRequest& request);
+  absl::StatusOr<core::ListPage> Run(const core::ListQuery& query);
+  absl::StatusOr<std::vector<core::Unfinished>> Run(const TakeOverRequest& request);
+
+ private:
+  absl::StatusOr<core::ReserveResult> AnswerKnownRequestId(const core::Reservation& reservation);
+  // From the cache, or read and folded; nullopt if there is none.
+  absl::StatusOr<std::optional<CurrentRow>> FindCurrent(const PredictionKey& key);
+  absl::Status RecordOutcome(const PredictionKey& key, const core::AttemptOutcome& outcome);
+  Ownership OwnedFrom(absl::Time time) const;
+
+  Records& records_;
+  PredictionCache& cache_;
+  const int64_t owner_epoch_;
+  const absl::Duration lease_;
+};
+
+}  // namespace dreamgate::ledger
+
+#endif  // DREAMGATE_SERVER_LEDGER_OPERATIONS_H_

@@ -1,0 +1,108 @@
+// Rows to values and back: every SQL statement that touches predictions, transitions and attempts,
+// prepared once a connection. Knows no rules. Owned by `Store`, private to this room. Runs inside
+// whatever transaction is open.
+#ifndef DREAMGATE_SERVER_LEDGER_RECORDS_H_
+#define DREAMGATE_SERVER_LEDGER_RECORDS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/core/ports.h"
+#include "server/ledger/sqlite.h"
+
+namespace dreamgate::ledger {
+
+struct PredictionKey {
+  std::string tenant;
+  std::string prediction_id;
+};
+
+struct Ownership {
+  int64_t epoch = 0;  // 0: nobody's
+  std::optional<absl::Time> lease_until;
+};
+
+// Who has a request id.
+struct RequestIdHolder {
+  std::string prediction_id;
+  std::string canonical;
+  std::optional<core::Rejection> rejection;  // set: it was rejected, and that is remembered
+};
+
+struct LoadedPrediction {
+  core::StoredPrediction stored;
+  bool rejected = false;
+  int64_t owner_epoch = 0;
+};
+
+class Records {
+ public:
+  static absl::StatusOr<std::unique_ptr<Records>> Prepare(Database& database);
+
+  // Transactions and savepoints, prepared like the rest.
+  absl::Status Begin() { return Run(begin_); }
+  absl::Status Commit() { return Run(commit_); }
+  absl::Status Rollback() { return Run(rollback_); }
+  absl::Status SetSavepoint() { return Run(set_savepoint_); }
+  absl::Status RollbackToSavepoint() { return Run(rollback_to_savepoint_); }
+  absl::Status ReleaseSavepoint() { return Run(release_savepoint_); }
+
+  absl::StatusOr<int64_t> OwnerEpoch();
+  absl::Status RaiseOwnerEpoch() { return Run(raise_owner_epoch_); }
+
+  // `prediction` is the reservation's, as of its first transition. False: the request id or the
+  // prediction id is taken, nothing was written.
+  absl::StatusOr<bool> InsertPrediction(const core::Prediction& prediction,
+                                        const std::string& canonical, const Ownership& owner);
+  absl::Status InsertTransition(const PredictionKey& key, const core::Transition& transition);
+  absl::Status InsertAttempt(const PredictionKey& key, const core::Attempt& attempt);
+
+  // Compare and set: false if the row is not at `expected_sequence` or is owned by an epoch other
+  // than `epoch`.
+  absl::StatusOr<bool> UpdatePrediction(const core::Prediction& prediction, bool rejected,
+                                        int64_t expected_sequence, int64_t epoch,
+                                        const Ownership& owner);
+  // False: there is no such attempt.
+  absl::StatusOr<bool> RecordOutcome(const PredictionKey& key, const core::AttemptOutcome& outcome);
+  absl::Status MarkRejected(const core::RejectRequest& request);
+
+  absl::StatusOr<std::optional<RequestIdHolder>> FindByRequestId(const std::string& tenant,
+                                                                 const std::string& request_id);
+  absl::StatusOr<std::optional<LoadedPrediction>> Load(const PredictionKey& key);
+  absl::StatusOr<std::optional<core::Attempt>> LastAttempt(const PredictionKey& key);
+  // At most `limit` ids that match, newest first.
+  absl::StatusOr<std::vector<std::string>> ListIds(const core::ListQuery& query, int limit);
+
+  // Gives everything unfinished to `owner`; returns the keys, oldest first within a tenant.
+  absl::StatusOr<std::vector<PredictionKey>> TakeOverUnfinished(const Ownership& owner);
+
+  // The finished ones that ended before `time`, the longest ended first.
+  absl::StatusOr<std::vector<PredictionKey>> FindEndedBefore(absl::Time time, int limit);
+  absl::Status Delete(const PredictionKey& key);
+
+ private:
+  explicit Records(Database& database) : database_(database) {}
+  static absl::Status Run(Statement& statement);
+  absl::StatusOr<std::vector<core::Transition>> LoadTransitions(const PredictionKey& key);
+
+  Database& database_;
+  Statement begin_, commit_, rollback_;
+  Statement set_savepoint_, rollback_to_savepoint_, release_savepoint_;
+  Statement owner_epoch_, raise_owner_epoch_;
+  Statement insert_prediction_, insert_transition_, insert_attempt_;
+  Statement update_prediction_, record_outcome_, mark_rejected_;
+  Statement find_by_request_id_, load_prediction_, load_transitions_, last_attempt_, list_;
+  Statement take_over_, find_unfinished_;
+  Statement find_ended_, delete_prediction_, delete_transitions_, delete_attempts_;
+};
+
+}  // namespace dreamgate::ledger
+
+#endif  // DREAMGATE_SERVER_LEDGER_RECORDS_H_

@@ -1,0 +1,205 @@
+#include "server/ledger/sqlite.h"
+
+#include <sqlite3.h>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+
+namespace dreamgate::ledger {
+
+void Statement::Finalizer::operator()(sqlite3_stmt* statement) const {
+  sqlite3_finalize(statement);
+}
+
+// ------------------------------------------------------------------------------------------ Database
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, Mode mode,
+                                                         const std::string& vfs) {
+  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  if (mode == Mode::kCreate) flags |= SQLITE_OPEN_CREATE;
+  sqlite3* handle = nullptr;
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle, flags, vfs.empty() ? nullptr : vfs.c_str());
+  if (code != SQLITE_OK) {
+    const std::string message = handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(code);
+    sqlite3_close(handle);
+    return absl::UnavailableError(message);
+  }
+  return std::unique_ptr<Database>(new Database(handle));
+}
+
+Database::~Database() { sqlite3_close(handle_); }
+
+absl::StatusOr<Statement> Database::Prepare(const std::string& sql) {
+  sqlite3_stmt* statement = nullptr;
+  const int code = sqlite3_prepare_v3(handle_, sql.c_str(), static_cast<int>(sql.size()),
+                                      SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
+  if (code != SQLITE_OK) return Failure(code);
+  return Statement(this, statement);
+}
+
+absl::Status Database::Execute(const std::string& sql) {
+  const int code = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
+  return code == SQLITE_OK ? absl::OkStatus() : Failure(code);
+}
+
+absl::StatusOr<int64_t> Database::QueryInteger(const std::string& sql) {
+  absl::StatusOr<Statement> statement = Prepare(sql);
+  if (!statement.ok()) return statement.status();
+  Cursor cursor(*statement);
+  if (cursor.Next()) return cursor.Integer();
+  return cursor.status().ok() ? absl::NotFoundError("no row") : cursor.status();
+}
+
+absl::StatusOr<std::string> Database::QueryText(const std::string& sql) {
+  absl::StatusOr<Statement> statement = Prepare(sql);
+  if (!statement.ok()) return statement.status();
+  Cursor cursor(*statement);
+  if (cursor.Next()) return cursor.Text();
+  return cursor.status().ok() ? absl::NotFoundError("no row") : cursor.status();
+}
+
+absl::Status Database::BackupTo(const std::string& path) {
+  absl::StatusOr<std::unique_ptr<Database>> target = Open(path, Mode::kCreate, /*vfs=*/"");
+  if (!target.ok()) return target.status();
+  sqlite3* const target_handle = (*target)->handle_;
+  sqlite3_backup* const backup = sqlite3_backup_init(target_handle, "main", handle_, "main");
+  if (backup == nullptr) return (*target)->Failure(sqlite3_extended_errcode(target_handle));
+  sqlite3_backup_step(backup, /*all pages*/ -1);
+  const int code = sqlite3_backup_finish(backup);
+  return code == SQLITE_OK ? absl::OkStatus() : (*target)->Failure(code);
+}
+
+int64_t Database::changes() const { return sqlite3_changes64(handle_); }
+
+bool Database::read_only() const { return sqlite3_db_readonly(handle_, "main") == 1; }
+
+bool Database::busy() const {
+  return failure_code_ == SQLITE_BUSY || failure_code_ == SQLITE_LOCKED;
+}
+
+bool Database::not_a_database() const { return failure_code_ == SQLITE_NOTADB; }
+
+bool Database::corrupt() const { return failure_code_ == SQLITE_CORRUPT; }
+
+void Database::SkipCheckpointOnClose() {
+  sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+}
+
+absl::Status Database::Failure(int code) {
+  // SQLite's texts name no bound values, so prompts stay out of them. The number tells apart what
+  // the text does not: 778 is a failed write, 1034 a failed sync.
+  const std::string message =
+      absl::StrCat(sqlite3_errstr(code & 0xff), " (SQLite result ", code, ")");
+  switch (code & 0xff) {
+    case SQLITE_CONSTRAINT:
+    case SQLITE_TOOBIG:
+      return absl::InternalError(message);
+    default:
+      break;
+  }
+  absl::Status failure = absl::UnavailableError(message);
+  if (!failed_) {
+    failure_ = failure;
+    failure_code_ = code & 0xff;
+  }
+  failed_ = true;
+  return failure;
+}
+
+// -------------------------------------------------------------------------------------------- Cursor
+
+Cursor::Cursor(Statement& statement)
+    : database_(*statement.database_), statement_(statement.statement_.get()) {}
+
+Cursor::~Cursor() {
+  sqlite3_reset(statement_);
+  sqlite3_clear_bindings(statement_);
+}
+
+void Cursor::CheckBind(int code) {
+  if (code != SQLITE_OK && status_.ok()) status_ = database_.Failure(code);
+}
+
+Cursor& Cursor::Bind(int64_t value) {
+  CheckBind(sqlite3_bind_int64(statement_, ++parameter_, value));
+  return *this;
+}
+
+Cursor& Cursor::Bind(absl::string_view text) {
+  // A null pointer would bind NULL.
+  const char* data = text.empty() ? "" : text.data();
+  CheckBind(sqlite3_bind_text64(statement_, ++parameter_, data, text.size(), SQLITE_TRANSIENT,
+                                SQLITE_UTF8));
+  return *this;
+}
+
+Cursor& Cursor::Bind(absl::Time time) { return Bind(absl::ToUnixNanos(time)); }
+
+Cursor& Cursor::Bind(absl::Duration duration) { return Bind(absl::ToInt64Nanoseconds(duration)); }
+
+Cursor& Cursor::BindBlob(absl::string_view bytes) {
+  const char* data = bytes.empty() ? "" : bytes.data();
+  CheckBind(sqlite3_bind_blob64(statement_, ++parameter_, data, bytes.size(), SQLITE_TRANSIENT));
+  return *this;
+}
+
+Cursor& Cursor::BindNull() {
+  CheckBind(sqlite3_bind_null(statement_, ++parameter_));
+  return *this;
+}
+
+bool Cursor::Next() {
+  if (!status_.ok()) return false;
+  column_ = 0;
+  const int code = sqlite3_step(statement_);
+  if (code == SQLITE_ROW) return true;
+  if (code != SQLITE_DONE) status_ = database_.Failure(code);
+  return false;
+}
+
+absl::Status Cursor::Run() {
+  while (Next()) {
+  }
+  return status_;
+}
+
+int64_t Cursor::Integer() { return sqlite3_column_int64(statement_, column_++); }
+
+std::string Cursor::Text() {
+  const int column = column_++;
+  const void* const data = sqlite3_column_blob(statement_, column);
+  const int size = sqlite3_column_bytes(statement_, column);
+  if (data == nullptr || size == 0) return "";
+  return std::string(static_cast<const char*>(data), static_cast<size_t>(size));
+}
+
+absl::Time Cursor::Time() { return absl::FromUnixNanos(Integer()); }
+
+bool Cursor::TakeNull() {
+  if (sqlite3_column_type(statement_, column_) != SQLITE_NULL) return false;
+  ++column_;
+  return true;
+}
+
+std::optional<int64_t> Cursor::OptionalInteger() {
+  if (TakeNull()) return std::nullopt;
+  return Integer();
+}
+
+std::optional<std::string> Cursor::OptionalText() {
+  if (TakeNull()) return std::nullopt;
+  return Text();
+}
+
+std::optional<absl::Time> Cursor::OptionalTime() {
+  if (TakeNull()) return std::nullopt;
+  return Time();
+}
+
+std::optional<absl::Duration> Cursor::OptionalDuration() {
+  if (TakeNull()) return std::nullopt;
+  return absl::Nanoseconds(Integer());
+}
+
+}  // namespace dreamgate::ledger

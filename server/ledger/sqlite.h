@@ -1,0 +1,138 @@
+// The thin layer over SQLite's C interface: a connection, a cached statement, one use of it. Private
+// to this room. Owned by `Connection`; entered by one thread at a time.
+#ifndef DREAMGATE_SERVER_LEDGER_SQLITE_H_
+#define DREAMGATE_SERVER_LEDGER_SQLITE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace dreamgate::ledger {
+
+class Database;
+
+// Prepared once, run often. Must be destroyed before its Database.
+class Statement {
+ public:
+  Statement() = default;
+
+ private:
+  friend class Database;
+  friend class Cursor;
+  struct Finalizer {
+    void operator()(sqlite3_stmt* statement) const;
+  };
+  Statement(Database* database, sqlite3_stmt* statement)
+      : database_(database), statement_(statement) {}
+
+  Database* database_ = nullptr;
+  std::unique_ptr<sqlite3_stmt, Finalizer> statement_;
+};
+
+class Database {
+ public:
+  enum class Mode { kCreate, kExisting };
+
+  // `vfs`: name of a registered VFS, empty: the default one.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, Mode mode,
+                                                        const std::string& vfs);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  absl::StatusOr<Statement> Prepare(const std::string& sql);
+  // One or more statements without results.
+  absl::Status Execute(const std::string& sql);
+  // The first column of the first row.
+  absl::StatusOr<int64_t> QueryInteger(const std::string& sql);
+  absl::StatusOr<std::string> QueryText(const std::string& sql);
+
+  // Copies everything into the empty or absent database file `path`.
+  absl::Status BackupTo(const std::string& path);
+
+  int64_t changes() const;  // rows touched by the last write statement
+  bool read_only() const;
+
+  // True once anything but a too large value or a constraint went wrong: the outcome of the running
+  // transaction is unknown, and the connection must be replaced. Stays true.
+  bool failed() const { return failed_; }
+  // The first such failure, and whether it says that somebody else holds the file's lock, or that the
+  // contents are not (or no longer) a database.
+  const absl::Status& failure() const { return failure_; }
+  bool busy() const;
+  bool not_a_database() const;
+  bool corrupt() const;
+
+  // Closing will leave the write-ahead log as it is, for the next connection to recover.
+  void SkipCheckpointOnClose();
+
+ private:
+  friend class Cursor;
+  explicit Database(sqlite3* handle) : handle_(handle) {}
+  // Classifies the result `code` of a call on this connection.
+  absl::Status Failure(int code);
+
+  sqlite3* handle_;
+  bool failed_ = false;
+  absl::Status failure_;
+  int failure_code_ = 0;  // SQLite's primary result code
+};
+
+// One use of a Statement: bind the parameters in order, step through the rows, read the columns in
+// order. Resets the statement when it goes.
+class Cursor {
+ public:
+  explicit Cursor(Statement& statement);
+  ~Cursor();
+  Cursor(const Cursor&) = delete;
+  Cursor& operator=(const Cursor&) = delete;
+
+  Cursor& Bind(int64_t value);
+  Cursor& Bind(absl::string_view text);
+  Cursor& Bind(absl::Time time);
+  Cursor& Bind(absl::Duration duration);
+  Cursor& BindBlob(absl::string_view bytes);
+  Cursor& BindNull();
+  template <typename T>
+  Cursor& Bind(const std::optional<T>& value) {
+    return value.has_value() ? Bind(*value) : BindNull();
+  }
+
+  // True: stands on a row. False: there are no more, or it failed; see status().
+  bool Next();
+  // Runs a statement that gives no rows.
+  absl::Status Run();
+  const absl::Status& status() const { return status_; }
+
+  // The next column of the row.
+  int64_t Integer();
+  std::string Text();  // and blobs
+  absl::Time Time();
+  std::optional<int64_t> OptionalInteger();
+  std::optional<std::string> OptionalText();
+  std::optional<absl::Time> OptionalTime();
+  std::optional<absl::Duration> OptionalDuration();
+
+ private:
+  bool TakeNull();
+  void CheckBind(int code);
+
+  Database& database_;
+  sqlite3_stmt* statement_;
+  int parameter_ = 0;
+  int column_ = 0;
+  absl::Status status_;
+};
+
+}  // namespace dreamgate::ledger
+
+#endif  // DREAMGATE_SERVER_LEDGER_SQLITE_H_

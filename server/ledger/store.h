@@ -1,0 +1,130 @@
+// The SQLite ledger as a synchronous store: one call of Apply is one transaction. No thread and no
+// clock of its own, so that a simulation can choose batch edges and crash points. Owned by
+// LedgerThread (or a test); one thread at a time may enter it.
+//
+// Why SQLite's C interface and not a C++ wrapper: in this room result codes are control flow. Whether
+// a batch is refused, failed or unknown hangs on which call gave which code, and the wrapper at hand
+// (SQLiteCpp) turns each code into an exception at every step, reset and destructor's edge, and runs
+// savepoints as text instead of prepared statements. sqlite.h is what is needed instead, and since
+// `core::Ledger` is the seam for a PostgreSQL ledger, no access library is shared with that anyway.
+#ifndef DREAMGATE_SERVER_LEDGER_STORE_H_
+#define DREAMGATE_SERVER_LEDGER_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "server/core/ports.h"
+
+namespace dreamgate::ledger {
+
+class Database;
+class PredictionCache;
+class Records;
+
+struct StoreOptions {
+  std::string path;
+  // A registered SQLite VFS; empty: the operating system's files.
+  std::string vfs;
+  // How long opening waits for another process to let go of the file.
+  absl::Duration lock_wait = absl::ZeroDuration();
+  // Written beside the owner epoch of each prediction in flight. Here the file's lock and the epoch
+  // decide alone; a ledger that is shared by many processes needs it.
+  absl::Duration lease = absl::Seconds(60);
+  // Pages in the write-ahead log before it is copied back (4 KiB each). SQLite's default of 1,000
+  // makes the slowest commits of a busy ledger.
+  int checkpoint_pages = 4000;
+  // Predictions kept folded in memory.
+  size_t cached_predictions = 4096;
+};
+
+struct LoadRequest {
+  std::string tenant;
+  std::string prediction_id;
+};
+
+struct TakeOverRequest {
+  absl::Time now;  // leases run from here
+};
+
+// What the port `core::Ledger` offers, and what it answers: the n-th alternative answers the n-th.
+using Operation = std::variant<core::Reservation, core::Proposal, core::RejectRequest, LoadRequest,
+                               core::ListQuery, TakeOverRequest>;
+using Result =
+    std::variant<absl::StatusOr<core::ReserveResult>, absl::StatusOr<core::ProposeResult>,
+                 absl::Status, absl::StatusOr<core::StoredPrediction>,
+                 absl::StatusOr<core::ListPage>, absl::StatusOr<std::vector<core::Unfinished>>>;
+
+// Everything but LoadRequest and ListQuery.
+bool IsWrite(const Operation& operation);
+
+struct BatchResult {
+  std::vector<Result> results;  // one an operation, in order
+  // Not OK: the transaction failed. All its writes have an error (LEDGER_UNAVAILABLE, retry after
+  // 5 s) and may or may not be on disk; reads have been answered afresh where possible.
+  absl::Status commit;
+};
+
+class Store {
+ public:
+  // Opens or creates the ledger; see ledger_file.h for the errors. Starts a new owner epoch: what
+  // was in flight belongs to nobody until TakeOverUnfinished.
+  static absl::StatusOr<std::unique_ptr<Store>> Open(StoreOptions options);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  // Runs the operations in order in one transaction, each under its own savepoint: one that fails
+  // leaves no trace and does not hurt the others. Besides LEDGER_UNAVAILABLE an operation fails with
+  // INTERNAL if it breaks the port's rules (changes nothing), Load with NOT_FOUND.
+  // After a failed commit the file is closed, then reopened and reread before the next operation.
+  BatchResult Apply(absl::Span<const Operation> batch);
+
+  // A batch of one each.
+  absl::StatusOr<core::StoredPrediction> Load(std::string tenant, std::string prediction_id);
+  absl::StatusOr<core::ListPage> List(core::ListQuery query);
+  absl::StatusOr<std::vector<core::Unfinished>> TakeOverUnfinished(absl::Time now);
+
+  // Forgets at most `max_rows` predictions that became terminal or rejected before `time`, oldest
+  // first, remembered rejections included. Returns how many; fewer than `max_rows` means: done.
+  absl::StatusOr<int> PruneTerminalBefore(absl::Time time, int max_rows);
+
+  // Copies the whole ledger into the new file `path` (mode 0600). AlreadyExistsError if it exists.
+  absl::Status Backup(const std::string& path);
+
+  // Rises with each Open of the same file.
+  int64_t owner_epoch() const { return owner_epoch_; }
+
+ private:
+  explicit Store(StoreOptions options);
+
+  absl::Status StartEpoch();
+  // Reopens the file if it had to be closed.
+  absl::Status EnsureOpen();
+  // Also makes durable what a failed commit may have left in the write-ahead log.
+  absl::Status EnsureWritable();
+  void Abandon();
+
+  absl::Status RunTransaction(absl::Span<const Operation> batch, std::vector<Result>& results);
+  Result RunOperation(const Operation& operation);
+  Result RunUnderSavepoint(const Operation& operation);
+  BatchResult AnswerInTrouble(absl::Span<const Operation> batch, const absl::Status& trouble);
+
+  const StoreOptions options_;
+  std::unique_ptr<Database> database_;  // null: closed after trouble
+  std::unique_ptr<Records> records_;    // dies before the database
+  std::unique_ptr<PredictionCache> cache_;
+  int64_t owner_epoch_ = 0;
+  bool writable_ = false;
+};
+
+}  // namespace dreamgate::ledger
+
+#endif  // DREAMGATE_SERVER_LEDGER_STORE_H_
