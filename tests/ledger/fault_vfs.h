@@ -1,0 +1,23 @@
+// A SQLite VFS over the default one whose writes and syncs fail on command: a full or broken disk
+// without one. Registered once a process under kFaultVfs; switched from any thread.
+#ifndef DREAMGATE_TESTS_LEDGER_FAULT_VFS_H_
+#define DREAMGATE_TESTS_LEDGER_FAULT_VFS_H_
+
+namespace dreamgate::ledger {
+
+inline constexpr char kFaultVfs[] = "fault";
+
+enum class Fault {
+  kNone,
+  kDiskFull,    // every write fails with SQLITE_FULL
+  kWriteError,  // every write fails with SQLITE_IOERR_WRITE
+  kSyncError,   // writes succeed, every sync fails: a commit fails although it is in the file
+  kDead,        // nothing works, also no read and no open
+};
+
+void RegisterFaultVfs();
+void SetFault(Fault fault);
+
+}  // namespace dreamgate::ledger
+
+#endif  // DREAMGATE_TESTS_LEDGER_FAULT_VFS_H_

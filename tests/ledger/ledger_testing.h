@@ -1,0 +1,133 @@
+// What the ledger's tests share: a temporary folder, small reservations and proposals, and a store
+// that is asked one operation at a time.
+#ifndef DREAMGATE_TESTS_LEDGER_LEDGER_TESTING_H_
+#define DREAMGATE_TESTS_LEDGER_LEDGER_TESTING_H_
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "server/core/ports.h"
+#include "server/ledger/store.h"
+
+namespace dreamgate::ledger {
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "ledger_test.XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  std::string File(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+inline absl::Time Second(int64_t second) { return absl::FromUnixSeconds(1'700'000'000 + second); }
+
+// Time-sortable, as the gateway's are.
+inline std::string IdOf(int number) { return absl::StrFormat("p%06d", number); }
+
+inline core::Reservation MakeReservation(int number, const std::string& tenant = "tenant") {
+  core::Reservation reservation;
+  core::Prediction& prediction = reservation.prediction;
+  prediction.tenant = tenant;
+  prediction.id = IdOf(number);
+  prediction.request_id = absl::StrCat("request-", number);
+  prediction.model = "model";
+  prediction.input.prompt = absl::StrCat("prompt ", number);
+  prediction.seed = number;
+  prediction.key_fingerprint = "0123456789abcdef";
+  prediction.create_time = Second(number);
+  reservation.canonical = core::CanonicalEncoding(prediction.input);
+  reservation.first_transition.sequence = 1;
+  reservation.first_transition.state = core::State::kSubmitting;
+  reservation.first_transition.time = Second(number);
+  reservation.attempt = {
+      .number = 1, .token = absl::StrCat("token-", number), .start_time = Second(number)};
+  return reservation;
+}
+
+inline core::Proposal MakeProposal(int number, int64_t expected_sequence, core::State state,
+                                   const std::string& tenant = "tenant") {
+  core::Proposal proposal;
+  proposal.tenant = tenant;
+  proposal.prediction_id = IdOf(number);
+  proposal.expected_sequence = expected_sequence;
+  proposal.transition.sequence = expected_sequence + 1;
+  proposal.transition.state = state;
+  proposal.transition.time = Second(number + expected_sequence);
+  proposal.transition.source = core::TransitionSource::kPoll;
+  return proposal;
+}
+
+inline core::RejectRequest MakeReject(int number, std::optional<core::Rejection> remember) {
+  return {.tenant = "tenant",
+          .prediction_id = IdOf(number),
+          .attempt_outcome = {.number = 1,
+                              .result = core::AttemptResult::kRejected,
+                              .time = Second(number + 1),
+                              .upstream_id = "",
+                              .http_status = 400,
+                              .message = "no"},
+          .remember = std::move(remember)};
+}
+
+inline absl::StatusOr<core::ReserveResult> Reserve(Store& store, core::Reservation reservation) {
+  const Operation operation = std::move(reservation);
+  return std::get<0>(store.Apply({&operation, 1}).results.at(0));
+}
+
+inline absl::StatusOr<core::ProposeResult> Propose(Store& store, core::Proposal proposal) {
+  const Operation operation = std::move(proposal);
+  return std::get<1>(store.Apply({&operation, 1}).results.at(0));
+}
+
+inline absl::Status Reject(Store& store, core::RejectRequest request) {
+  const Operation operation = std::move(request);
+  return std::get<2>(store.Apply({&operation, 1}).results.at(0));
+}
+
+template <typename Alternative, typename Variant>
+bool Is(const absl::StatusOr<Variant>& result) {
+  return result.ok() && std::holds_alternative<Alternative>(*result);
+}
+
+inline std::unique_ptr<Store> OpenStore(const std::string& path, const std::string& vfs = "") {
+  StoreOptions options;
+  options.path = path;
+  options.vfs = vfs;
+  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(options);
+  EXPECT_TRUE(store.ok()) << store.status();
+  return store.ok() ? *std::move(store) : nullptr;
+}
+
+// Reserves `number` and moves it through `states`.
+inline void Make(Store& store, int number, const std::vector<core::State>& states,
+                 const std::string& tenant = "tenant") {
+  ASSERT_TRUE(Is<core::Reserved>(Reserve(store, MakeReservation(number, tenant))));
+  int64_t sequence = 1;
+  for (const core::State state : states) {
+    ASSERT_TRUE(
+        Is<core::Committed>(Propose(store, MakeProposal(number, sequence++, state, tenant))));
+  }
+}
+
+}  // namespace dreamgate::ledger
+
+#endif  // DREAMGATE_TESTS_LEDGER_LEDGER_TESTING_H_

@@ -1,0 +1,270 @@
+#include "server/ledger/ledger_thread.h"
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/ledger/fault_vfs.h"
+#include "tests/ledger/ledger_testing.h"
+
+namespace dreamgate::ledger {
+namespace {
+
+using core::State;
+using ::testing::ElementsAre;
+using ::testing::Gt;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// The loop: runs what is posted when the test says so, on the test's thread.
+class TestLoop final : public core::Executor, public core::Clock {
+ public:
+  void Post(absl::AnyInvocable<void() &&> work) override {
+    absl::MutexLock lock(&mutex_);
+    work_.push_back(std::move(work));
+  }
+  absl::Time Now() const override { return Second(1000); }
+
+  // Runs posted work, one at a time, until `count` items have run; false after a minute without any.
+  bool Run(size_t count) {
+    for (; count > 0; --count) {
+      absl::AnyInvocable<void() &&> next;
+      {
+        absl::MutexLock lock(&mutex_);
+        const auto has_work = [this]() { return !work_.empty(); };
+        if (!mutex_.AwaitWithTimeout(absl::Condition(&has_work), absl::Minutes(1))) return false;
+        next = std::move(work_.front());
+        work_.pop_front();
+      }
+      std::move(next)();
+    }
+    return true;
+  }
+
+  size_t waiting() {
+    absl::MutexLock lock(&mutex_);
+    return work_.size();
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::deque<absl::AnyInvocable<void() &&>> work_;
+};
+
+struct Commit {
+  int operations;
+  bool ok;
+};
+
+class RecordingEvents final : public core::Events {
+ public:
+  void Log(core::LogLevel level, absl::string_view, const core::LogFields&) override {
+    absl::MutexLock lock(&mutex_);
+    levels_.push_back(level);
+  }
+  void LedgerCommit(absl::Duration took, int operations, bool ok) override {
+    EXPECT_GE(took, absl::ZeroDuration());
+    absl::MutexLock lock(&mutex_);
+    commits_.push_back({operations, ok});
+  }
+  std::vector<Commit> commits() {
+    absl::MutexLock lock(&mutex_);
+    return commits_;
+  }
+  std::vector<core::LogLevel> levels() {
+    absl::MutexLock lock(&mutex_);
+    return levels_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<Commit> commits_;
+  std::vector<core::LogLevel> levels_;
+};
+
+class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
+ protected:
+  LedgerThreadTest() {
+    RegisterFaultVfs();
+    ledger_ = std::make_unique<LedgerThread>(OpenStore(path_, kFaultVfs), loop_, loop_, events_);
+    ledger_->set_commit_observer(this);
+  }
+  ~LedgerThreadTest() override { SetFault(Fault::kNone); }
+
+  void OnCommitted(const std::shared_ptr<const core::Prediction>& prediction) override {
+    log_.push_back(absl::StrCat("committed ", prediction->id, " ", prediction->sequence));
+  }
+
+  // Each logs what it came to.
+  void Reserve(int number) {
+    ledger_->Reserve(MakeReservation(number),
+                     [this, number](absl::StatusOr<core::ReserveResult> result) {
+                       const bool reserved = Is<core::Reserved>(result);
+                       log_.push_back(absl::StrCat(reserved ? "reserved " : "not reserved ", number));
+                       last_status_ = result.status();
+                     });
+  }
+  void Propose(int number, int64_t sequence, State state) {
+    ledger_->Propose(MakeProposal(number, sequence, state),
+                     [this, number](absl::StatusOr<core::ProposeResult> result) {
+                       const bool committed = Is<core::Committed>(result);
+                       log_.push_back(
+                           absl::StrCat(committed ? "proposed " : "not proposed ", number));
+                       last_status_ = result.status();
+                     });
+  }
+  void Load(int number) {
+    ledger_->Load("tenant", IdOf(number), [this](absl::StatusOr<core::StoredPrediction> stored) {
+      log_.push_back(stored.ok() ? absl::StrCat("loaded ", stored->transitions.size())
+                                 : "not loaded");
+      last_status_ = stored.status();
+    });
+  }
+
+  TemporaryFolder folder_;
+  const std::string path_ = folder_.File("ledger.db");
+  TestLoop loop_;
+  RecordingEvents events_;
+  std::vector<std::string> log_;
+  absl::Status last_status_;
+  std::unique_ptr<LedgerThread> ledger_;
+};
+
+TEST_F(LedgerThreadTest, TheObserverHearsOfACommitBeforeTheCompletionAndReadsSeeEarlierWrites) {
+  Reserve(1);
+  Propose(1, 1, State::kCreated);
+  Load(1);
+  Reserve(1);
+  Propose(1, 1, State::kProcessing);
+  Propose(1, 2, State::kProcessing);
+  EXPECT_THAT(log_, IsEmpty());  // never inline
+  ASSERT_TRUE(loop_.Run(6));
+  EXPECT_THAT(log_, ElementsAre("committed p000001 1", "reserved 1", "committed p000001 2",
+                                "proposed 1", "loaded 2", "not reserved 1", "not proposed 1",
+                                "committed p000001 3", "proposed 1"));
+}
+
+TEST_F(LedgerThreadTest, EveryOperationOfThePortIsAnswered) {
+  Reserve(1);
+  Reserve(2);
+  Propose(2, 1, State::kCreated);
+  ledger_->Reject(MakeReject(1, std::nullopt), [this](absl::Status status) {
+    log_.push_back(status.ok() ? "rejected" : "not rejected");
+  });
+  core::ListQuery query;
+  query.tenant = "tenant";
+  ledger_->List(query, [this](absl::StatusOr<core::ListPage> page) {
+    log_.push_back(absl::StrCat("listed ", page.ok() ? page->predictions.size() : 0));
+  });
+  ledger_->TakeOverUnfinished([this](absl::StatusOr<std::vector<core::Unfinished>> unfinished) {
+    log_.push_back(absl::StrCat("took over ", unfinished.ok() ? unfinished->size() : 0));
+  });
+  ASSERT_TRUE(loop_.Run(6));
+  EXPECT_THAT(log_, ElementsAre("committed p000001 1", "reserved 1", "committed p000002 1",
+                                "reserved 2", "committed p000002 2", "proposed 2", "rejected",
+                                "listed 1", "took over 1"));
+}
+
+TEST_F(LedgerThreadTest, WhatQueuesUpIsCommittedInGroupsAndInOrder) {
+  constexpr int kOperations = 1000;
+  for (int i = 1; i <= kOperations; ++i) Reserve(i);
+  ASSERT_TRUE(loop_.Run(kOperations));
+  ASSERT_THAT(log_, SizeIs(2 * kOperations));
+  for (int i = 1; i <= kOperations; ++i) {
+    EXPECT_EQ(log_[static_cast<size_t>(2 * i - 1)], absl::StrCat("reserved ", i));
+  }
+  int committed = 0;
+  for (const Commit& commit : events_.commits()) {
+    EXPECT_TRUE(commit.ok);
+    EXPECT_LE(commit.operations, 256);
+    committed += commit.operations;
+  }
+  EXPECT_EQ(committed, kOperations);
+  EXPECT_LT(events_.commits().size(), static_cast<size_t>(kOperations));
+}
+
+TEST_F(LedgerThreadTest, OperationsPostedByManyThreadsKeepEachThreadsOrder) {
+  constexpr int kThreads = 4;
+  constexpr int kEach = 100;
+  std::vector<std::vector<int>> done(kThreads);
+  std::vector<std::thread> threads;
+  ledger_->set_commit_observer(nullptr);
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int i = 0; i < kEach; ++i) {
+        ledger_->Reserve(MakeReservation(thread * kEach + i),
+                         [&done, thread, i](absl::StatusOr<core::ReserveResult> result) {
+                           EXPECT_TRUE(Is<core::Reserved>(result));
+                           done[static_cast<size_t>(thread)].push_back(i);
+                         });
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  ASSERT_TRUE(loop_.Run(kThreads * kEach));
+  for (const std::vector<int>& numbers : done) {
+    ASSERT_THAT(numbers, SizeIs(kEach));
+    EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end()));
+  }
+}
+
+TEST_F(LedgerThreadTest, StopFinishesWhatIsQueuedAndLetsGoOfTheFile) {
+  for (int i = 1; i <= 300; ++i) Reserve(i);
+  ledger_->Stop();
+  EXPECT_EQ(loop_.waiting(), 300u);
+  ASSERT_TRUE(loop_.Run(300));
+  EXPECT_EQ(log_.back(), "reserved 300");
+  EXPECT_TRUE(OpenStore(path_)->Load("tenant", IdOf(300)).ok());
+}
+
+TEST_F(LedgerThreadTest, AfterStopEverythingCompletesWithLedgerUnavailable) {
+  ledger_->Stop();
+  ledger_->Stop();
+  Reserve(1);
+  Load(1);
+  EXPECT_THAT(log_, IsEmpty());
+  ASSERT_TRUE(loop_.Run(2));
+  EXPECT_THAT(log_, ElementsAre("not reserved 1", "not loaded"));
+  EXPECT_EQ(core::ReasonOf(last_status_), core::Reason::kLedgerUnavailable);
+}
+
+TEST_F(LedgerThreadTest, ResultsMayBeDeliveredAfterTheLedgerIsGone) {
+  Reserve(1);
+  ledger_.reset();
+  ASSERT_TRUE(loop_.Run(1));
+  EXPECT_THAT(log_, ElementsAre("committed p000001 1", "reserved 1"));
+}
+
+TEST_F(LedgerThreadTest, TroubleIsReportedOnceAndHealsByItself) {
+  Reserve(1);
+  ASSERT_TRUE(loop_.Run(1));
+  SetFault(Fault::kDiskFull);
+  for (int i = 0; i < 2; ++i) {
+    Reserve(2);
+    ASSERT_TRUE(loop_.Run(1));
+    EXPECT_EQ(core::ReasonOf(last_status_), core::Reason::kLedgerUnavailable);
+    Load(1);
+    ASSERT_TRUE(loop_.Run(1));
+  }
+  SetFault(Fault::kNone);
+  Reserve(2);
+  ASSERT_TRUE(loop_.Run(1));
+  EXPECT_THAT(log_, ElementsAre("committed p000001 1", "reserved 1", "not reserved 2", "loaded 1",
+                                "not reserved 2", "loaded 1", "committed p000002 1", "reserved 2"));
+  EXPECT_THAT(events_.levels(), ElementsAre(core::LogLevel::kError, core::LogLevel::kInfo));
+  const std::vector<Commit> commits = events_.commits();
+  ASSERT_THAT(commits, SizeIs(4));
+  EXPECT_FALSE(commits[1].ok);
+  EXPECT_FALSE(commits[2].ok);
+  EXPECT_TRUE(commits[3].ok);
+}
+
+}  // namespace
+}  // namespace dreamgate::ledger

@@ -1,0 +1,132 @@
+// What the store does when the disk fails it.
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/ledger/store.h"
+#include "tests/ledger/fault_vfs.h"
+#include "tests/ledger/ledger_testing.h"
+
+namespace dreamgate::ledger {
+namespace {
+
+using core::State;
+using ::testing::SizeIs;
+
+class StoreFaultTest : public ::testing::TestWithParam<Fault> {
+ protected:
+  StoreFaultTest() {
+    RegisterFaultVfs();
+    store_ = OpenStore(path_, kFaultVfs);
+    Make(*store_, 1, {State::kCreated});
+  }
+  ~StoreFaultTest() override { SetFault(Fault::kNone); }
+
+  void ExpectLedgerUnavailable(const absl::Status& status) {
+    EXPECT_EQ(core::ReasonOf(status), core::Reason::kLedgerUnavailable) << status;
+    EXPECT_EQ(core::DetailsOf(status).retry_after, absl::Seconds(5));
+  }
+
+  TemporaryFolder folder_;
+  const std::string path_ = folder_.File("ledger.db");
+  std::unique_ptr<Store> store_;
+};
+
+using StoreWriteFaultTest = StoreFaultTest;
+INSTANTIATE_TEST_SUITE_P(Faults, StoreWriteFaultTest,
+                         ::testing::Values(Fault::kDiskFull, Fault::kWriteError, Fault::kSyncError));
+
+TEST_P(StoreWriteFaultTest, WritesFailReadsGoOnAndAllHealsWithTheDisk) {
+  SetFault(GetParam());
+  for (int round = 0; round < 3; ++round) {
+    ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+    ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
+    ExpectLedgerUnavailable(Reject(*store_, MakeReject(1, std::nullopt)));
+    EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+    core::ListQuery query;
+    query.tenant = "tenant";
+    EXPECT_TRUE(store_->List(query).ok());
+  }
+  SetFault(Fault::kNone);
+  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(3))));
+  EXPECT_EQ(store_->Load("tenant", IdOf(1))->initial.id, IdOf(1));
+  store_.reset();
+  EXPECT_TRUE(OpenStore(path_)->Load("tenant", IdOf(3)).ok());
+}
+
+TEST_P(StoreWriteFaultTest, AFailedBatchFailsAllItsWritesAndAnswersItsReadsAfresh) {
+  SetFault(GetParam());
+  const std::vector<Operation> batch = {MakeProposal(1, 2, State::kProcessing), MakeReservation(2),
+                                        LoadRequest{"tenant", IdOf(1)}, MakeReservation(3)};
+  const BatchResult done = store_->Apply(batch);
+  EXPECT_FALSE(done.commit.ok());
+  ExpectLedgerUnavailable(std::get<1>(done.results[0]).status());
+  ExpectLedgerUnavailable(std::get<0>(done.results[1]).status());
+  ExpectLedgerUnavailable(std::get<0>(done.results[3]).status());
+  ASSERT_TRUE(std::get<3>(done.results[2]).ok());
+  const size_t shown = std::get<3>(done.results[2])->transitions.size();
+  SetFault(Fault::kNone);
+  // Whatever was shown is what the file holds: never less.
+  EXPECT_THAT(store_->Load("tenant", IdOf(1))->transitions, SizeIs(shown));
+}
+
+TEST_F(StoreFaultTest, AFailedCommitMayBeThereAfterAllAndTheStoreKnowsAfterReopening) {
+  SetFault(Fault::kSyncError);
+  ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
+  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());  // never tried
+  SetFault(Fault::kNone);
+  EXPECT_THAT(store_->Load("tenant", IdOf(1))->transitions, SizeIs(3));
+  const auto again = Propose(*store_, MakeProposal(1, 2, State::kProcessing));
+  ASSERT_TRUE(Is<core::ProposalConflict>(again));
+  EXPECT_EQ(std::get<core::ProposalConflict>(*again).current->sequence, 3);
+  EXPECT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 3, State::kCompleted))));
+  EXPECT_TRUE(absl::IsNotFound(store_->Load("tenant", IdOf(2)).status()));
+}
+
+TEST_F(StoreFaultTest, ACommitThatWroteNothingLeavesNothing) {
+  SetFault(Fault::kDiskFull);
+  ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
+  SetFault(Fault::kNone);
+  EXPECT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 2, State::kProcessing))));
+}
+
+TEST_F(StoreFaultTest, ADeadDiskFailsEverythingUntilItComesBack) {
+  SetFault(Fault::kDead);
+  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  ExpectLedgerUnavailable(store_->Load("tenant", IdOf(1)).status());
+  ExpectLedgerUnavailable(store_->TakeOverUnfinished(Second(1)).status());
+  ExpectLedgerUnavailable(store_->PruneTerminalBefore(Second(1), 1).status());
+  SetFault(Fault::kNone);
+  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
+}
+
+TEST_F(StoreFaultTest, TroubleDoesNotStartANewEpochOfItsOwn) {
+  SetFault(Fault::kDiskFull);
+  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  SetFault(Fault::kNone);
+  // Still ours without being taken over again.
+  EXPECT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 2, State::kProcessing))));
+}
+
+TEST_F(StoreFaultTest, ALedgerThatAnotherProcessTookWhileItWasClosedStaysLost) {
+  SetFault(Fault::kDead);
+  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  SetFault(Fault::kNone);
+  OpenStore(path_);
+  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
+}
+
+TEST_F(StoreFaultTest, PruningThatFailsDeletesNothing) {
+  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 2, State::kCompleted))));
+  SetFault(Fault::kDiskFull);
+  ExpectLedgerUnavailable(store_->PruneTerminalBefore(Second(100), 10).status());
+  SetFault(Fault::kNone);
+  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+  EXPECT_EQ(*store_->PruneTerminalBefore(Second(100), 10), 1);
+}
+
+}  // namespace
+}  // namespace dreamgate::ledger
