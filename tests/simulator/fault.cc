@@ -129,11 +129,11 @@ int FaultTable::Hits(int number) const { return hits_.at(static_cast<std::size_t
 
 WirePlan FaultyPlan(const Fault& fault, Answer answer, const Request& request, absl::Time now) {
   const std::string date = HttpDate(now);
-  answer = Changed(fault, std::move(answer));
-  if (answer.file) {  // byte-wise faults want the bytes at hand
+  if (answer.file) {  // faults want the bytes at hand
     answer.body = answer.file->substr(answer.file_offset, answer.file_length);
     answer.file = nullptr;
   }
+  answer = Changed(fault, std::move(answer));
   WirePlan plan = PlainPlan(answer, request, date);
   switch (fault.action) {
     case FaultAction::kResetOnAccept:

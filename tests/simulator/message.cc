@@ -89,9 +89,10 @@ const char* ReasonPhrase(int status) {
 std::string PercentDecode(const std::string& text) {
   std::string decoded;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool escape = text[i] == '%' && i + 2 < text.size() &&
-                        absl::ascii_isxdigit(text[i + 1]) && absl::ascii_isxdigit(text[i + 2]);
-    if (escape) {
+    const auto digit = [&](std::size_t at) {
+      return at < text.size() && absl::ascii_isxdigit(static_cast<unsigned char>(text[at]));
+    };
+    if (text[i] == '%' && digit(i + 1) && digit(i + 2)) {
       decoded += absl::HexStringToBytes(text.substr(i + 1, 2));
       i += 2;
     } else {

@@ -6,6 +6,7 @@
 #include <openssl/x509.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -193,8 +194,8 @@ TEST_F(SimulatorTest, ANewScheduleAppliesToNewTasksOnlyAndMayBelongToAPrompt) {
 }
 
 TEST_F(SimulatorTest, HistoryShowsNewestFirstInPagesAndFilters) {
-  std::vector<std::string> ids;
-  for (int i = 0; i < 5; ++i) ids.push_back(Submit(absl::StrCat("prompt ", i)));
+  std::vector<std::string> ids(5);
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = Submit(absl::StrCat("prompt ", i));
   simulator_->SetTaskState(ids[0], {.status = "completed"});
   const json::value second = History(R"({"page":2,"page_size":2})");
   EXPECT_EQ(Number(second, "/total"), 5);
