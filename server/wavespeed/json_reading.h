@@ -1,0 +1,48 @@
+// Private to this room: reading foreign JSON with forgiveness. Every getter answers "nothing" for what
+// is absent, null or of a wrong type. Not to be included elsewhere (Boost.JSON stays in this room).
+#ifndef DREAMGATE_SERVER_WAVESPEED_JSON_READING_H_
+#define DREAMGATE_SERVER_WAVESPEED_JSON_READING_H_
+
+#include <boost/json.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/core/ports.h"
+
+namespace dreamgate::wavespeed {
+
+// Parses one JSON document. Accepts a byte order mark, invalid UTF-8 and lone surrogate escapes inside
+// strings (each becomes U+FFFD); refuses more than 32 levels. InvalidArgument says why.
+absl::StatusOr<boost::json::value> ParseJson(absl::string_view text);
+
+// The member, or nullptr if it is absent or null, or if `object` is nullptr.
+const boost::json::value* Member(const boost::json::object* object, absl::string_view name);
+const boost::json::object* ObjectMember(const boost::json::object* object, absl::string_view name);
+
+// A string member, as it is; empty if there is none.
+absl::string_view TextMember(const boost::json::object* object, absl::string_view name);
+
+// A number, or a string that holds one.
+std::optional<double> NumberOf(const boost::json::value* value);
+// The same, if it is a whole number within int.
+std::optional<int> CodeMember(const boost::json::object* object, absl::string_view name);
+
+// The object of a whole document, or nullptr.
+const boost::json::object* ObjectOf(const boost::json::value& value);
+
+// Upstream's words about what went wrong: `name` as a string, or as an object with a "message".
+absl::string_view ReasonMember(const boost::json::object* object, absl::string_view name);
+
+// Whether the document wraps its payload: {"code", "message", "data"}.
+bool IsEnvelope(const boost::json::object& document);
+
+// A bare task. `known_id` is used where the task does not name itself (empty: it must).
+absl::StatusOr<core::TaskObservation> ObservationOf(const boost::json::object& task,
+                                                    absl::string_view known_id);
+
+}  // namespace dreamgate::wavespeed
+
+#endif  // DREAMGATE_SERVER_WAVESPEED_JSON_READING_H_
