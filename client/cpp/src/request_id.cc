@@ -1,4 +1,4 @@
-#include "client/cpp/src/request_id.h"
+#include "dreamgate/client/request_id.h"
 
 #include <array>
 #include <cstdint>

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "client/cpp/src/call_context.h"
-#include "client/cpp/src/request_id.h"
+#include "dreamgate/client/request_id.h"
 #include "client/cpp/src/watch_core.h"
 #include "dreamgate/client/version.h"
 

@@ -1,0 +1,20 @@
+// Where generate stores videos. Looks at the file system, changes nothing. Main thread.
+#ifndef DREAMGATE_CLIENT_CLI_OUTPUT_FILES_H_
+#define DREAMGATE_CLIENT_CLI_OUTPUT_FILES_H_
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace dreamgate::client {
+
+// What is wrong with --output, as far as it can be told before the video is paid for; empty: nothing.
+std::string CheckOutput(const std::string& output, bool overwrite);
+
+// The files for `count` (> 0) videos of a prediction: `output` itself, or <prediction id>.mp4 in it if it
+// is a folder or empty. More than one get -1, -2, ... before the extension.
+std::vector<std::string> OutputFiles(const std::string& output, const std::string& prediction_id, size_t count);
+
+}  // namespace dreamgate::client
+
+#endif  // DREAMGATE_CLIENT_CLI_OUTPUT_FILES_H_
