@@ -88,6 +88,9 @@ TEST(LoopTest, StopMayBeRepeated) {
   loop.Start();
   loop.Stop();
   loop.Stop();
+  bool ran = false;
+  loop.Post([&ran] { ran = true; });
+  EXPECT_FALSE(ran);
 }
 
 TEST(LoopTimerTest, RunsItsCallbackOnTheLoop) {

@@ -6,9 +6,11 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <iostream>
 #include <utility>
@@ -182,6 +184,12 @@ void RawServer::AcceptAll() {
 }
 
 void RawServer::Serve(int socket, int number) {
+  // OpenSSL writes alerts without MSG_NOSIGNAL.
+  sigset_t broken_pipe;
+  sigemptyset(&broken_pipe);
+  sigaddset(&broken_pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
+
   RawPeer peer(*this, socket, number);
   bool ready = true;
   if (tls_ != nullptr) {
