@@ -6,6 +6,7 @@
 # With it the video is real and is paid for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset "${!DREAMGATE_@}" # settings of another server or client
 prompt=${1:-"A lighthouse in the fog, slow aerial shot, film grain"}
 output_folder=dreamgate-output
 build=build/quickstart

@@ -37,7 +37,8 @@ LIBRARIES = [
     ("Asio and Beast", r"boost/(asio|beast)[./]",
      ["server/net", "server/upstream", "server/web", "client/cli"]),
     # What Asio's TLS stream hands out: its native handle (server name, certificate) and its error codes.
-    ("OpenSSL's TLS", r"openssl/(ssl|err|x509)\.h", ["server/net", "server/crypto", "server/upstream"]),
+    ("OpenSSL's TLS", r"openssl/(ssl|err|x509)\.h",
+     ["server/net", "server/crypto", "server/upstream", "client/cli"]),
     ("OpenSSL", r"openssl/", ["server/net", "server/crypto"]),
     ("Boost.JSON", r"boost/json[./]",
      ["server/wavespeed", "server/web", "server/ledger", "server/telemetry", "client/cli"]),
