@@ -290,7 +290,9 @@ class BeastServer : public HttpServer {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     if (!backend_->AcceptsConnection()) {
+      // Closed by hand: Asio's destructor takes the linger option back, and a FIN would go out.
       socket.set_option(asio::socket_base::linger(true, 0), ignored);
+      socket.close(ignored);
     } else if (tls_) {
       std::make_shared<Connection<TlsStream>>(*backend_, registry_, accepted_, close_after_,
                                               std::move(socket), *tls_)
