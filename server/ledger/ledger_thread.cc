@@ -51,9 +51,10 @@ LedgerThread::~LedgerThread() { Stop(); }
 
 void LedgerThread::Stop() {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
   }
+  has_work_.notify_one();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -66,11 +67,12 @@ void LedgerThread::set_commit_observer(core::CommitObserver* observer) {
 template <typename T>
 void LedgerThread::Enqueue(Operation operation, core::Completion<T> done) {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (!stopping_) {
       queue_.push_back({std::move(operation), [done = std::move(done)](Result result) mutable {
                           std::move(done)(std::get<T>(std::move(result)));
                         }});
+      has_work_.notify_one();
       return;
     }
   }
@@ -120,8 +122,8 @@ std::vector<LedgerThread::Pending> LedgerThread::TakeBatch() {
   if (taken_next_ == taken_.size()) {
     taken_.clear();
     taken_next_ = 0;
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(this, &LedgerThread::HasWork));
+    std::unique_lock<std::mutex> lock(mutex_);
+    has_work_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
     taken_.swap(queue_);
   }
   const size_t size = std::min(taken_.size() - taken_next_, kLargestBatch);

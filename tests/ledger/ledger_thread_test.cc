@@ -1,14 +1,16 @@
 #include "server/ledger/ledger_thread.h"
 
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/ledger/fault_vfs.h"
@@ -19,7 +21,6 @@ namespace {
 
 using core::State;
 using ::testing::ElementsAre;
-using ::testing::Gt;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -27,8 +28,9 @@ using ::testing::SizeIs;
 class TestLoop final : public core::Executor, public core::Clock {
  public:
   void Post(absl::AnyInvocable<void() &&> work) override {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     work_.push_back(std::move(work));
+    has_work_.notify_one();
   }
   absl::Time Now() const override { return Second(1000); }
 
@@ -37,9 +39,10 @@ class TestLoop final : public core::Executor, public core::Clock {
     for (; count > 0; --count) {
       absl::AnyInvocable<void() &&> next;
       {
-        absl::MutexLock lock(&mutex_);
-        const auto has_work = [this]() { return !work_.empty(); };
-        if (!mutex_.AwaitWithTimeout(absl::Condition(&has_work), absl::Minutes(1))) return false;
+        std::unique_lock<std::mutex> lock(mutex_);
+        if (!has_work_.wait_for(lock, std::chrono::minutes(1), [this] { return !work_.empty(); })) {
+          return false;
+        }
         next = std::move(work_.front());
         work_.pop_front();
       }
@@ -49,12 +52,13 @@ class TestLoop final : public core::Executor, public core::Clock {
   }
 
   size_t waiting() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return work_.size();
   }
 
  private:
-  absl::Mutex mutex_;
+  std::mutex mutex_;
+  std::condition_variable has_work_;
   std::deque<absl::AnyInvocable<void() &&>> work_;
 };
 
@@ -66,25 +70,25 @@ struct Commit {
 class RecordingEvents final : public core::Events {
  public:
   void Log(core::LogLevel level, absl::string_view, const core::LogFields&) override {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     levels_.push_back(level);
   }
   void LedgerCommit(absl::Duration took, int operations, bool ok) override {
     EXPECT_GE(took, absl::ZeroDuration());
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     commits_.push_back({operations, ok});
   }
   std::vector<Commit> commits() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return commits_;
   }
   std::vector<core::LogLevel> levels() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return levels_;
   }
 
  private:
-  absl::Mutex mutex_;
+  std::mutex mutex_;
   std::vector<Commit> commits_;
   std::vector<core::LogLevel> levels_;
 };
