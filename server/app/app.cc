@@ -1,0 +1,338 @@
+#include "server/app/app.h"
+
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "server/api/grpc_server.h"
+#include "server/api/watch_delivery.h"
+#include "server/app/version.h"
+#include "server/core/gateway.h"
+#include "server/ledger/ledger_thread.h"
+#include "server/ledger/store.h"
+#include "server/net/resolver.h"
+#include "server/upstream/api_key.h"
+#include "server/upstream/wavespeed_client.h"
+#include "server/web/admin_server.h"
+
+namespace dreamgate::app {
+namespace {
+
+// How often shutdown asks whether a POST is still in flight.
+constexpr absl::Duration kSubmissionCheck = absl::Milliseconds(20);
+// What a healthy disk needs many times over; shutdown goes on without it.
+constexpr absl::Duration kSettleTimeout = absl::Seconds(5);
+
+// Every stream is a descriptor, and the soft limit is often 1,024.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+absl::Status Named(absl::string_view setting, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(setting, ": ", status.message()));
+}
+
+absl::StatusOr<std::unique_ptr<upstream::ApiKey>> ReadApiKey(const Config& config) {
+  if (!config.api_key_file.empty()) {
+    auto key = upstream::ApiKey::FromFile(config.api_key_file);
+    if (!key.ok()) return Named("--api-key-file", key.status());
+    return key;
+  }
+  auto key = upstream::ApiKey::FromText(config.api_key);
+  if (!key.ok()) return Named("WAVESPEED_API_KEY", key.status());
+  return key;
+}
+
+upstream::WaveSpeedOptions UpstreamOptions(const Config& config) {
+  upstream::WaveSpeedOptions options;
+  options.base_url = config.upstream_base_url;
+  options.model = config.core.model;
+  options.ca_file = config.upstream_ca_file;
+  options.user_agent = absl::StrCat("dreamgate/", kVersion);
+  options.connect_timeout = config.upstream_connect_timeout;
+  options.tls_timeout = config.upstream_connect_timeout;
+  options.get_timeout = config.upstream_response_timeout;
+  options.late_answer_timeout = config.late_answer_timeout;
+  options.max_connections = config.max_upstream_connections;
+  return options;
+}
+
+api::GrpcServerOptions GrpcOptions(const Config& config) {
+  api::GrpcServerOptions options;
+  options.listen_address = config.listen_address.Text();
+  options.tls_certificate_file = config.tls_cert_file;
+  options.tls_key_file = config.tls_key_file;
+  options.tls_client_ca_file = config.tls_client_ca_file;
+  options.token_file = config.callers_file;
+  options.admission.streams = config.max_streams;
+  options.admission.streams_per_peer = config.max_streams_per_peer;
+  options.admission.requests = config.max_requests;
+  options.max_prompt_code_points = config.max_prompt_chars;
+  options.require_request_id = config.require_request_id;
+  options.model = config.core.model;
+  options.drain_retry_delay = config.core.reconnect_delay;
+  return options;
+}
+
+// Which setting a failed start of the gRPC server is about: files are read before it listens.
+absl::string_view SettingAtFault(const Config& config, const absl::Status& status) {
+  if (absl::IsUnavailable(status)) return "--listen-address";
+  const auto mentions = [&status](const std::string& file) {
+    return !file.empty() && std::string(status.message()).find(file) != std::string::npos;
+  };
+  if (mentions(config.callers_file)) return "--callers-file";
+  if (mentions(config.tls_key_file)) return "--tls-key-file";
+  if (mentions(config.tls_client_ca_file)) return "--tls-client-ca-file";
+  return config.tls_cert_file.empty() ? "--listen-address" : "--tls-cert-file";
+}
+
+web::NamedValues Describe(const upstream::UpstreamHealth& health, const Config& config) {
+  const auto time = [](const std::optional<absl::Time>& moment) {
+    return moment.has_value()
+               ? absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", *moment, absl::UTCTimeZone())
+               : std::string("never");
+  };
+  return {{"url", config.upstream_base_url},
+          {"last_success", time(health.last_success)},
+          {"last_failure", time(health.last_failure)},
+          {"last_failure_message", health.last_failure_message},
+          {"open_connections", absl::StrCat(health.open_connections)},
+          {"idle_connections", absl::StrCat(health.idle_connections)},
+          {"requests_in_flight", absl::StrCat(health.requests_in_flight)},
+          {"requests_waiting", absl::StrCat(health.requests_waiting)}};
+}
+
+}  // namespace
+
+App::App(const Config& config)
+    : config_(config),
+      start_time_(absl::Now()),
+      log_(config.log_level, config.log_format),
+      metrics_(log_, {kVersion, kRevision, kCompiler}, start_time_) {}
+
+App::~App() {
+  if (stopped_) return;
+  // A start that failed, or an owner in a hurry. Whoever serves RPCs does so with a running loop.
+  if (grpc_server_ != nullptr) grpc_server_->Shutdown(absl::Now());
+  if (ledger_ != nullptr) ledger_->Stop();
+  if (delivery_ != nullptr) delivery_->Stop();
+  loop_.Stop();
+}
+
+absl::StatusOr<std::unique_ptr<App>> App::Create(const Config& config) {
+  RaiseDescriptorLimit();
+  std::unique_ptr<App> app(new App(config));
+  if (absl::Status status = app->ConnectUpstream(); !status.ok()) return status;
+  if (absl::Status status = app->OpenLedger(); !status.ok()) return status;
+  app->BuildGateway();
+
+  // The loop does not run yet, so its queue keeps the order: first the gateway takes over what was
+  // left unfinished, then it hears of the RPCs that come in as soon as the port is open. And while a
+  // port may still be refused, nothing is sent upstream.
+  auto recovered = std::make_shared<absl::Status>();
+  auto started = std::make_shared<absl::Notification>();
+  app->loop_.Post([gateway = app->gateway_.get(), recovered, started] {
+    gateway->Start([recovered, started](absl::Status status) {
+      *recovered = std::move(status);
+      started->Notify();
+    });
+  });
+  if (absl::Status status = app->StartAdminServer(); !status.ok()) return status;
+  if (absl::Status status = app->StartGrpcServer(); !status.ok()) return status;
+  app->loop_.Start();
+  started->WaitForNotification();
+  if (!recovered->ok()) return Named("--ledger-path", *recovered);
+  if (absl::Status status = app->WritePortsFile(); !status.ok()) return status;
+  app->grpc_server_->SetServing(true);
+  app->LogStart();
+  return app;
+}
+
+absl::Status App::ConnectUpstream() {
+  absl::StatusOr<std::unique_ptr<upstream::ApiKey>> key = ReadApiKey(config_);
+  if (!key.ok()) return key.status();
+  resolver_ = std::make_unique<net::Resolver>(loop_, net::ResolverOptions{});
+  auto client = upstream::WaveSpeedClient::Create(loop_, *resolver_, metrics_, *std::move(key),
+                                                  UpstreamOptions(config_));
+  if (!client.ok()) {
+    return Named(config_.upstream_ca_file.empty() ? "--upstream-base-url" : "--upstream-ca-file",
+                 client.status());
+  }
+  upstream_ = *std::move(client);
+  return absl::OkStatus();
+}
+
+absl::Status App::OpenLedger() {
+  ledger::StoreOptions options;
+  options.path = config_.ledger_path;
+  absl::StatusOr<std::unique_ptr<ledger::Store>> store = ledger::Store::Open(std::move(options));
+  if (!store.ok()) return Named("--ledger-path", store.status());
+  ledger_ = std::make_unique<ledger::LedgerThread>(*std::move(store), executor_, clock_, metrics_);
+  return absl::OkStatus();
+}
+
+void App::BuildGateway() {
+  delivery_ = std::make_unique<api::WatchDelivery>(api::WatchDelivery::Options{}, metrics_);
+  gateway_ = std::make_unique<core::Gateway>(
+      core::Ports{clock_, timers_, executor_, random_, *upstream_, *ledger_, *delivery_, metrics_},
+      config_.core);
+}
+
+absl::Status App::StartAdminServer() {
+  web::AdminOptions options;
+  options.host = config_.admin_address.host;
+  options.port = config_.admin_address.port;
+  web::AdminPages pages;
+  pages.readiness = [this] {
+    return leaving_ ? web::Readiness{false, "shutting down"} : web::Readiness{true, "serving"};
+  };
+  pages.metrics = [this] { return metrics_.RenderText(); };
+  pages.status = [this] { return StatusOnLoop(); };
+  auto server = web::AdminServer::Start(loop_, std::move(options), std::move(pages));
+  if (!server.ok()) {
+    return Named("--admin-address",
+                 absl::Status(server.status().code(),
+                              absl::StrCat("cannot listen on ", config_.admin_address.Text(), ": ",
+                                           server.status().message())));
+  }
+  admin_server_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+absl::Status App::StartGrpcServer() {
+  auto server =
+      api::GrpcServer::Start(GrpcOptions(config_), *gateway_, executor_, metrics_, *delivery_);
+  if (!server.ok()) return Named(SettingAtFault(config_, server.status()), server.status());
+  grpc_server_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+// Written beside and renamed: who waits for the file finds it whole.
+absl::Status App::WritePortsFile() const {
+  if (config_.ports_file.empty()) return absl::OkStatus();
+  const std::string draft = config_.ports_file + ".new";
+  errno = 0;
+  std::ofstream file(draft, std::ios::trunc);
+  file << "grpc=" << grpc_port() << "\nadmin=" << admin_port() << "\n";
+  file.close();
+  if (!file.good() || std::rename(draft.c_str(), config_.ports_file.c_str()) != 0) {
+    return absl::UnavailableError(absl::StrCat("--ports-file: cannot write ", config_.ports_file, ": ",
+                                               std::strerror(errno)));
+  }
+  return absl::OkStatus();
+}
+
+void App::LogStart() {
+  for (const std::string& warning : ConfigWarnings(config_)) {
+    log_.Write(core::LogLevel::kWarning, warning);
+  }
+  log_.Write(core::LogLevel::kDebug, "configuration", DescribeConfig(config_));
+  HostPort listen = config_.listen_address;
+  listen.port = static_cast<uint16_t>(grpc_port());
+  HostPort admin = config_.admin_address;
+  admin.port = static_cast<uint16_t>(admin_port());
+  log_.Write(core::LogLevel::kInfo, absl::StrCat("dreamgate ", kVersion, " serving"),
+             {{"listen", listen.Text()},
+              {"admin", admin.Text()},
+              {"upstream", config_.upstream_base_url},
+              {"ledger", config_.ledger_path}});
+}
+
+int App::grpc_port() const { return grpc_server_->port(); }
+
+int App::admin_port() const { return admin_server_->port(); }
+
+web::StatusReport App::StatusOnLoop() const {
+  web::StatusReport report;
+  report.now = absl::Now();
+  report.start_time = start_time_;
+  report.ready = !leaving_;
+  report.ready_reason = leaving_ ? "shutting down" : "serving";
+  report.build = {{"version", kVersion}, {"revision", kRevision}, {"compiler", kCompiler}};
+  report.configuration = DescribeConfig(config_);
+  report.upstream = Describe(upstream_->Health(), config_);
+  report.gateway = gateway_->Status();
+  return report;
+}
+
+bool App::RunOnLoop(absl::AnyInvocable<void(Done done) &&> work, absl::Duration most) {
+  auto finished = std::make_shared<absl::Notification>();  // `done` may come after we gave up
+  loop_.Post([work = std::move(work), finished]() mutable {
+    std::move(work)([finished] { finished->Notify(); });
+  });
+  return finished->WaitForNotificationWithTimeout(most);
+}
+
+void App::Shutdown(absl::AnyInvocable<void(absl::Duration grace)> wait) {
+  if (std::exchange(stopped_, true)) return;
+  log_.Write(core::LogLevel::kInfo, "leaving",
+             {{"grace", absl::FormatDuration(config_.shutdown_grace)}});
+  leaving_ = true;
+  grpc_server_->SetServing(false);
+  wait(config_.shutdown_grace);
+
+  // Only the server's Shutdown sends GOAWAY. The drain goes beside it: earlier, clients would come
+  // back to this server.
+  const absl::Time deadline = absl::Now() + config_.shutdown_timeout;
+  grpc_server_->BeginDrain();
+  loop_.Post([this] { gateway_->Drain(); });
+  grpc_server_->Shutdown(deadline);
+  // Closing the pool earlier would turn answers on their way into UNRESOLVED.
+  WaitForSubmissions(deadline);
+
+  admin_server_.reset();
+  CloseUpstream();
+  SettleLedger();
+  ledger_->Stop();
+  delivery_->Stop();
+  loop_.Stop();
+  log_.Write(core::LogLevel::kInfo, "stopped");
+}
+
+void App::WaitForSubmissions(absl::Time deadline) {
+  int64_t in_flight = 0;
+  do {
+    auto count = std::make_shared<int64_t>(0);
+    RunOnLoop([this, count](Done done) {
+      *count = gateway_->submissions_in_flight();
+      std::move(done)();
+    });
+    in_flight = *count;
+    if (in_flight > 0 && absl::Now() < deadline) absl::SleepFor(kSubmissionCheck);
+  } while (in_flight > 0 && absl::Now() < deadline);
+  if (in_flight > 0) {
+    log_.Write(core::LogLevel::kWarning, "submissions without an answer are left to the next start",
+               {{"count", absl::StrCat(in_flight)}});
+  }
+}
+
+void App::CloseUpstream() {
+  RunOnLoop([this](Done done) { upstream_->Close(std::move(done)); }, kSettleTimeout);
+}
+
+// What the last answers have to say may stand behind a write on its way. Two rounds through the queue
+// of the ledger: the first returns after that write's completion, the second after what it wrote next.
+void App::SettleLedger() {
+  for (int round = 0; round < 2; ++round) {
+    RunOnLoop(
+        [this](Done done) {
+          ledger_->Load("", "",
+                        [done = std::move(done)](
+                            const absl::StatusOr<core::StoredPrediction>&) mutable {
+                          std::move(done)();
+                        });
+        },
+        kSettleTimeout);
+  }
+}
+
+}  // namespace dreamgate::app
