@@ -83,7 +83,7 @@ start_simulator() {
 
 start_server() { # start_server KEY LEDGER
   WAVESPEED_API_KEY=$1 "$build/server/app/dreamgated" --listen-address 127.0.0.1:0 \
-    --admin-address 127.0.0.1:0 --ports-file "$work/ports" --ledger-path "$2" "${upstream[@]}" \
+    --admin-address 127.0.0.1:0 --shutdown-grace 0s --ports-file "$work/ports" --ledger-path "$2" "${upstream[@]}" \
     >"$work/server.log" 2>&1 &
   started+=($!)
   wait_for "$work/ports" $! server "$work/server.log"
@@ -117,19 +117,23 @@ file=$output_folder/$(date +%Y%m%d-%H%M%S)-$$.mp4
 say prompt "$prompt"
 echo
 status=0
-"$build/client/cli/dreamgate" generate "$prompt" --server "127.0.0.1:$grpc_port" --output "$file" ||
-  status=$?
+"$build/client/cli/dreamgate" generate "$prompt" --server "127.0.0.1:$grpc_port" --output "$file" \
+  >/dev/null || status=$?
 echo
 if [ $status -ne 0 ]; then
   say video "none (exit code $status of 'dreamgate generate')"
   tail -n 5 "$work/server.log" | sed 's/^/    /' >&2
+  if [ -n "${WAVESPEED_API_KEY:-}" ]; then
+    say "" "What was paid for is kept in $output_folder/dreamgate.db: start the server with"
+    say "" "--ledger-path $output_folder/dreamgate.db and see 'dreamgate list'."
+  fi
   exit $status
 fi
 
-facts=$(ffprobe -v error -select_streams v:0 -of csv=p=0:s=' ' \
-  -show_entries stream=codec_name,width,height:format=duration "$file" | tr '\n' ' ')
-read -r codec width height seconds <<<"$facts"
+facts=$(ffprobe -v error -select_streams v:0 -of default=noprint_wrappers=1 \
+  -show_entries stream=codec_name,width,height:format=duration "$file")
+fact() { sed -n "s/^$1=//p" <<<"$facts"; }
 say video "$file"
-say "" "$codec, ${width}x$height, ${seconds%????} s, $(stat -c %s "$file") bytes"
+say "" "$(fact codec_name), $(fact width)x$(fact height), $(fact duration) s, $(stat -c %s "$file") bytes"
 stop_programs
 say finished "nothing is left running"
