@@ -73,10 +73,10 @@ absl::Status CheckIdentity(const StoreOptions& options, const Identity& identity
 absl::Status ApplySchemaSteps(Database& database, int64_t from) {
   for (int64_t step = from; step < LatestSchema(); ++step) {
     // One transaction with its number, so that a crash leaves a whole step or none.
-    const absl::Status status = database.Execute(
-        absl::StrCat("BEGIN IMMEDIATE;", SchemaSteps()[static_cast<size_t>(step)],
-                     "PRAGMA application_id = ", kApplicationId, ";",
-                     "PRAGMA user_version = ", step + 1, ";", "COMMIT;"));
+    const absl::Status status =
+        database.Execute(absl::StrCat("BEGIN IMMEDIATE;", SchemaSteps()[static_cast<size_t>(step)],
+                                      "PRAGMA application_id = ", kApplicationId, ";",
+                                      "PRAGMA user_version = ", step + 1, ";", "COMMIT;"));
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -85,10 +85,9 @@ absl::Status ApplySchemaSteps(Database& database, int64_t from) {
 // Settings of a connection, before the file is touched. Exclusive locking must come before the first
 // access: the lock is then held until the connection closes, and no shared-memory file is needed.
 absl::Status PrepareConnection(const StoreOptions& options, Database& database) {
-  return database.Execute(absl::StrCat(
-      "PRAGMA busy_timeout = ", absl::ToInt64Milliseconds(options.lock_wait), ";",
-      "PRAGMA locking_mode = EXCLUSIVE;",
-      "PRAGMA temp_store = MEMORY;"));
+  return database.Execute(
+      absl::StrCat("PRAGMA busy_timeout = ", absl::ToInt64Milliseconds(options.lock_wait), ";",
+                   "PRAGMA locking_mode = EXCLUSIVE;", "PRAGMA temp_store = MEMORY;"));
 }
 
 absl::Status UseWriteAheadLog(const StoreOptions& options, Database& database) {
@@ -97,8 +96,7 @@ absl::Status UseWriteAheadLog(const StoreOptions& options, Database& database) {
   if (*mode != "wal") return absl::UnavailableError("the file system offers no write-ahead log");
   // FULL: NORMAL may lose the last commits when the power fails.
   return database.Execute(absl::StrCat(
-      "PRAGMA synchronous = FULL;",
-      "PRAGMA wal_autocheckpoint = ", options.checkpoint_pages, ";"));
+      "PRAGMA synchronous = FULL;", "PRAGMA wal_autocheckpoint = ", options.checkpoint_pages, ";"));
 }
 
 }  // namespace
@@ -126,8 +124,8 @@ absl::StatusOr<std::unique_ptr<Database>> OpenLedgerFile(const StoreOptions& opt
   absl::StatusOr<std::unique_ptr<Database>> database =
       Database::Open(options.path, Database::Mode::kCreate, options.vfs);
   if (!database.ok()) {
-    return absl::UnavailableError(absl::StrCat("ledger ", options.path,
-                                               " cannot be opened: ", database.status().message()));
+    return absl::UnavailableError(
+        absl::StrCat("ledger ", options.path, " cannot be opened: ", database.status().message()));
   }
   if (const absl::Status status = PrepareConnection(options, **database); !status.ok()) {
     return Explain(options, **database, status);

@@ -29,7 +29,8 @@ std::shared_ptr<const core::Prediction> CommittedBy(const Result& result) {
 
 template <typename T>
 T Stopped() {
-  return core::MakeError(core::Reason::kLedgerUnavailable, "the ledger is closed: this server stops",
+  return core::MakeError(core::Reason::kLedgerUnavailable,
+                         "the ledger is closed: this server stops",
                          core::ErrorDetails{.retry_after = absl::Seconds(5),
                                             .quota_subject = {},
                                             .resource_type = {},
@@ -128,9 +129,8 @@ std::vector<LedgerThread::Pending> LedgerThread::TakeBatch() {
   }
   const size_t size = std::min(taken_.size() - taken_next_, kLargestBatch);
   const auto first = taken_.begin() + static_cast<std::ptrdiff_t>(taken_next_);
-  std::vector<Pending> batch(
-      std::make_move_iterator(first),
-      std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
+  std::vector<Pending> batch(std::make_move_iterator(first),
+                             std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
   taken_next_ += size;
   return batch;
 }
@@ -163,14 +163,14 @@ void LedgerThread::ReportTrouble(const absl::Status& commit) {
 }
 
 void LedgerThread::Post(Pending pending, Result result) {
-  executor_.Post([outlet = outlet_, done = std::move(pending.done),
-                  result = std::move(result)]() mutable {
-    const std::shared_ptr<const core::Prediction> committed = CommittedBy(result);
-    if (committed != nullptr && outlet->observer != nullptr) {
-      outlet->observer->OnCommitted(committed);
-    }
-    std::move(done)(std::move(result));
-  });
+  executor_.Post(
+      [outlet = outlet_, done = std::move(pending.done), result = std::move(result)]() mutable {
+        const std::shared_ptr<const core::Prediction> committed = CommittedBy(result);
+        if (committed != nullptr && outlet->observer != nullptr) {
+          outlet->observer->OnCommitted(committed);
+        }
+        std::move(done)(std::move(result));
+      });
 }
 
 }  // namespace dreamgate::ledger

@@ -56,8 +56,8 @@ absl::Status Operations::RecordOutcome(const PredictionKey& key,
   const absl::StatusOr<bool> recorded = records_.RecordOutcome(key, outcome);
   if (!recorded.ok()) return recorded.status();
   if (!*recorded) {
-    return RuleBroken(absl::StrCat("prediction ", key.prediction_id, " has no attempt number ",
-                                   outcome.number));
+    return RuleBroken(
+        absl::StrCat("prediction ", key.prediction_id, " has no attempt number ", outcome.number));
   }
   return absl::OkStatus();
 }
@@ -125,8 +125,8 @@ absl::StatusOr<core::ProposeResult> Operations::Run(const core::Proposal& propos
     return core::ProposalConflict{row.prediction};
   }
 
-  auto next = std::make_shared<const core::Prediction>(
-      core::Apply(*row.prediction, proposal.transition));
+  auto next =
+      std::make_shared<const core::Prediction>(core::Apply(*row.prediction, proposal.transition));
   const bool ended = core::IsTerminal(next->state) || row.rejected;
   const Ownership owner = ended ? Ownership{} : OwnedFrom(proposal.transition.time);
   const absl::StatusOr<bool> updated = records_.UpdatePrediction(

@@ -48,12 +48,14 @@ absl::StatusOr<std::unique_ptr<Records>> Records::Prepare(Database& database) {
       {&records->raise_owner_epoch_, "UPDATE owner SET epoch = epoch + 1"},
 
       {&records->insert_prediction_,
-       "INSERT OR IGNORE INTO predictions (tenant, prediction_id, state, sequence, visible, rejected, "
+       "INSERT OR IGNORE INTO predictions (tenant, prediction_id, state, sequence, visible, "
+       "rejected, "
        "request_id_taken, owner_epoch, lease_until, end_time, request_id, create_time, model, "
        "aspect_ratio, asked_seed, seed, key_fingerprint, labels_json, prompt, canonical) "
        "VALUES (?, ?, ?, ?, ?, 0, 1, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
       {&records->insert_transition_,
-       "INSERT INTO transitions (tenant, prediction_id, sequence, state, time, source, upstream_id, "
+       "INSERT INTO transitions (tenant, prediction_id, sequence, state, time, source, "
+       "upstream_id, "
        "upstream_status, outputs_json, recovered_outputs_json, failure_json, inference_time, "
        "upstream_create_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
       {&records->insert_attempt_,
@@ -172,10 +174,7 @@ absl::Status Records::InsertTransition(const PredictionKey& key,
 
 absl::Status Records::InsertAttempt(const PredictionKey& key, const core::Attempt& attempt) {
   Cursor cursor(insert_attempt_);
-  BindKey(cursor, key)
-      .Bind(ToInteger(attempt.number))
-      .Bind(attempt.token)
-      .Bind(attempt.start_time);
+  BindKey(cursor, key).Bind(ToInteger(attempt.number)).Bind(attempt.token).Bind(attempt.start_time);
   return cursor.Run();
 }
 

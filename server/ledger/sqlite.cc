@@ -93,10 +93,8 @@ absl::Status Database::Failure(int code) {
       absl::StrCat(sqlite3_errstr(code & 0xff), " (SQLite result ", code, ")");
   switch (code & 0xff) {
     case SQLITE_CONSTRAINT:
-    case SQLITE_TOOBIG:
-      return absl::InternalError(message);
-    default:
-      break;
+    case SQLITE_TOOBIG: return absl::InternalError(message);
+    default: break;
   }
   absl::Status failure = absl::UnavailableError(message);
   if (!failed_) {
@@ -159,8 +157,7 @@ bool Cursor::Next() {
 }
 
 absl::Status Cursor::Run() {
-  while (Next()) {
-  }
+  while (Next()) {}
   return status_;
 }
 

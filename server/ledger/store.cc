@@ -120,8 +120,8 @@ absl::Status Store::EnsureOpen() {
     const absl::StatusOr<int64_t> epoch = records_->OwnerEpoch();
     if (epoch.ok() && *epoch == owner_epoch_) return absl::OkStatus();
     // The lock was free while the file was closed.
-    records = epoch.ok() ? absl::UnavailableError("another process has taken it over")
-                         : epoch.status();
+    records =
+        epoch.ok() ? absl::UnavailableError("another process has taken it over") : epoch.status();
   }
   Abandon();
   return records.status();

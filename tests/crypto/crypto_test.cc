@@ -35,9 +35,10 @@ TEST(HmacSha256HexTest, GivesThePublishedCodes) {
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
   EXPECT_EQ(HmacSha256Hex(std::string(20, '\xaa'), std::string(50, '\xdd')),
             "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe");
-  EXPECT_EQ(HmacSha256Hex(absl::HexStringToBytes("0102030405060708090a0b0c0d0e0f10111213141516171819"),
-                          std::string(50, '\xcd')),
-            "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b");
+  EXPECT_EQ(
+      HmacSha256Hex(absl::HexStringToBytes("0102030405060708090a0b0c0d0e0f10111213141516171819"),
+                    std::string(50, '\xcd')),
+      "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b");
   EXPECT_EQ(HmacSha256Hex(std::string(131, '\xaa'),
                           "Test Using Larger Than Block-Size Key - Hash Key First"),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");

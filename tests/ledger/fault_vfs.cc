@@ -69,11 +69,25 @@ int DeviceCharacteristics(sqlite3_file* file) {
 }
 
 // Version 1: no shared memory, which an exclusively locked ledger must not need.
-const sqlite3_io_methods kMethods = {
-    1,        Close,  Read,              Write,       Truncate,   Sync,
-    FileSize, Lock,   Unlock,            CheckReservedLock, FileControl, SectorSize,
-    DeviceCharacteristics,
-    nullptr,  nullptr, nullptr, nullptr, nullptr, nullptr};
+const sqlite3_io_methods kMethods = {1,
+                                     Close,
+                                     Read,
+                                     Write,
+                                     Truncate,
+                                     Sync,
+                                     FileSize,
+                                     Lock,
+                                     Unlock,
+                                     CheckReservedLock,
+                                     FileControl,
+                                     SectorSize,
+                                     DeviceCharacteristics,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr};
 
 int Open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   file->pMethods = nullptr;

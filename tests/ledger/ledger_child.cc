@@ -53,7 +53,6 @@ int main(int argc, char** argv) {
   }
   dreamgate::ledger::Print("open\n");
   if (std::string(argv[2]) == "write") dreamgate::ledger::WriteUntilKilled(**store);
-  while (std::getchar() != EOF) {
-  }
+  while (std::getchar() != EOF) {}
   return 0;
 }

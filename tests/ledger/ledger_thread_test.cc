@@ -108,21 +108,21 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
 
   // Each logs what it came to.
   void Reserve(int number) {
-    ledger_->Reserve(MakeReservation(number),
-                     [this, number](absl::StatusOr<core::ReserveResult> result) {
-                       const bool reserved = Is<core::Reserved>(result);
-                       log_.push_back(absl::StrCat(reserved ? "reserved " : "not reserved ", number));
-                       last_status_ = result.status();
-                     });
+    ledger_->Reserve(
+        MakeReservation(number), [this, number](absl::StatusOr<core::ReserveResult> result) {
+          const bool reserved = Is<core::Reserved>(result);
+          log_.push_back(absl::StrCat(reserved ? "reserved " : "not reserved ", number));
+          last_status_ = result.status();
+        });
   }
   void Propose(int number, int64_t sequence, State state) {
-    ledger_->Propose(MakeProposal(number, sequence, state),
-                     [this, number](absl::StatusOr<core::ProposeResult> result) {
-                       const bool committed = Is<core::Committed>(result);
-                       log_.push_back(
-                           absl::StrCat(committed ? "proposed " : "not proposed ", number));
-                       last_status_ = result.status();
-                     });
+    ledger_->Propose(
+        MakeProposal(number, sequence, state),
+        [this, number](absl::StatusOr<core::ProposeResult> result) {
+          const bool committed = Is<core::Committed>(result);
+          log_.push_back(absl::StrCat(committed ? "proposed " : "not proposed ", number));
+          last_status_ = result.status();
+        });
   }
   void Load(int number) {
     ledger_->Load("tenant", IdOf(number), [this](absl::StatusOr<core::StoredPrediction> stored) {

@@ -35,7 +35,8 @@ class StoreFaultTest : public ::testing::TestWithParam<Fault> {
 
 using StoreWriteFaultTest = StoreFaultTest;
 INSTANTIATE_TEST_SUITE_P(Faults, StoreWriteFaultTest,
-                         ::testing::Values(Fault::kDiskFull, Fault::kWriteError, Fault::kSyncError));
+                         ::testing::Values(Fault::kDiskFull, Fault::kWriteError,
+                                           Fault::kSyncError));
 
 TEST_P(StoreWriteFaultTest, WritesFailReadsGoOnAndAllHealsWithTheDisk) {
   SetFault(GetParam());

@@ -166,9 +166,8 @@ TEST_F(StoreTest, EveryFieldSurvivesReopening) {
   ASSERT_TRUE(Is<core::Committed>(Propose(*store_, created)));
 
   core::Proposal completed = MakeProposal(1, 2, State::kFailed);
-  completed.transition.outputs = std::vector<core::Output>{{"https://a/1.mp4", true},
-                                                           {"https://a/2.mp4", false},
-                                                           {"https://a/3.mp4", std::nullopt}};
+  completed.transition.outputs = std::vector<core::Output>{
+      {"https://a/1.mp4", true}, {"https://a/2.mp4", false}, {"https://a/3.mp4", std::nullopt}};
   completed.transition.failure = core::Failure{.code = core::FailureCode::kModerated,
                                                .message = "bad \xff bytes\n",
                                                .upstream_code = 1200,
@@ -186,9 +185,8 @@ TEST_F(StoreTest, EveryFieldSurvivesReopening) {
   const absl::StatusOr<core::StoredPrediction> stored = store_->Load("tenant", IdOf(1));
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(stored->initial, reservation.prediction);
-  EXPECT_THAT(stored->transitions,
-              ElementsAre(reservation.first_transition, created.transition, completed.transition,
-                          recovered.transition));
+  EXPECT_THAT(stored->transitions, ElementsAre(reservation.first_transition, created.transition,
+                                               completed.transition, recovered.transition));
   EXPECT_EQ(Folded(*stored), *std::get<core::Committed>(*last).prediction);
   EXPECT_EQ(Query("SELECT outcome || ' ' || upstream_id || ' ' || http_status FROM attempts"),
             "1 upstream-1 200");
@@ -475,12 +473,12 @@ TEST_F(StoreTest, AnswersAreTheSameWhetherThePredictionIsCachedOrNot) {
 // ----------------------------------------------------------------------------------- prune and backup
 
 TEST_F(StoreTest, PrunesWhatEndedLongAgoInSmallStepsAndNothingElse) {
-  Make(*store_, 1, {});                                  // unfinished
-  Make(*store_, 2, {State::kCompleted});                 // ended at second 3
-  Make(*store_, 3, {State::kCreated, State::kFailed});   // ended at second 5
-  Make(*store_, 4, {});                                  // rejected at second 5
+  Make(*store_, 1, {});                                 // unfinished
+  Make(*store_, 2, {State::kCompleted});                // ended at second 3
+  Make(*store_, 3, {State::kCreated, State::kFailed});  // ended at second 5
+  Make(*store_, 4, {});                                 // rejected at second 5
   ASSERT_TRUE(Reject(*store_, MakeReject(4, core::Rejection())).ok());
-  Make(*store_, 50, {State::kCompleted});                // ended too late
+  Make(*store_, 50, {State::kCompleted});  // ended too late
   EXPECT_EQ(*store_->PruneTerminalBefore(Second(50), 2), 2);
   EXPECT_EQ(*store_->PruneTerminalBefore(Second(50), 2), 1);
   EXPECT_EQ(*store_->PruneTerminalBefore(Second(50), 2), 0);
