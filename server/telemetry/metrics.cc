@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <sstream>
 #include <system_error>
 #include <utility>
@@ -21,7 +22,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 
 namespace dreamgate::telemetry {
 namespace {
@@ -95,7 +95,7 @@ class MetricByLabels {
   Metric& For(const Values&... values) {
     std::string key;
     (absl::StrAppend(&key, values, "\n"), ...);
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     auto found = metrics_.find(key);
     if (found != metrics_.end()) return *found->second;
     if (metrics_.size() >= kMost) return Other();
@@ -118,7 +118,7 @@ class MetricByLabels {
   }
 
   const std::vector<std::string> names_;
-  absl::Mutex mutex_;
+  std::mutex mutex_;  // ThreadSanitizer sees these, and not Abseil's
   Make make_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, Metric*> metrics_ ABSL_GUARDED_BY(mutex_);
   Metric* other_ ABSL_GUARDED_BY(mutex_) = nullptr;
@@ -273,7 +273,7 @@ struct Metrics::Series {
   Counter& cpu_seconds =
       Counters("process_cpu_seconds_total", "User and system time used, in seconds.").Add({});
 
-  absl::Mutex render_mutex;  // keeps two renderings from counting the same CPU time
+  std::mutex render_mutex;  // keeps two renderings from counting the same CPU time
 };
 
 Metrics::Metrics(EventLog& log, const BuildInfo& build, absl::Time start_time)
@@ -287,7 +287,7 @@ Metrics::Metrics(EventLog& log, const BuildInfo& build, absl::Time start_time)
 Metrics::~Metrics() = default;
 
 std::string Metrics::RenderText() {
-  absl::MutexLock lock(&series_->render_mutex);
+  const std::lock_guard lock(series_->render_mutex);
   series_->resident_bytes.Set(ResidentBytes());
   series_->open_descriptors.Set(OpenDescriptors());
   series_->cpu_seconds.Increment(std::max(0.0, CpuSeconds() - series_->cpu_seconds.Value()));

@@ -11,6 +11,7 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <chrono>
+#include <future>
 #include <optional>
 #include <set>
 #include <utility>
@@ -21,7 +22,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/notification.h"
 #include "server/net/loop_asio.h"
 
 namespace dreamgate::web {
@@ -307,12 +307,12 @@ AdminServer::AdminServer(net::Loop& loop, std::shared_ptr<Listener> listener)
     : loop_(loop), listener_(std::move(listener)) {}
 
 AdminServer::~AdminServer() {
-  absl::Notification closed;
+  auto closed = std::make_shared<std::promise<void>>();  // the loop may be in set_value for longer
   // Notifies when the work has been run, or when a stopped loop throws it away.
-  loop_.Post([listener = listener_, notify = absl::MakeCleanup([&closed] { closed.Notify(); })] {
+  loop_.Post([listener = listener_, notify = absl::MakeCleanup([closed] { closed->set_value(); })] {
     listener->CloseOnLoop();
   });
-  closed.WaitForNotification();
+  closed->get_future().wait();
 }
 
 uint16_t AdminServer::port() const { return listener_->port; }
