@@ -25,6 +25,9 @@ constexpr char kFooter[] = R"(Exit codes:
 Data goes to stdout, progress and errors to stderr. DREAMGATE_SERVER and DREAMGATE_TOKEN stand in for
 --server and the content of --token-file.)";
 
+// The check without its own description in --help, where the type's name says enough.
+CLI::Validator Quietly(CLI::Validator validator) { return validator.description(""); }
+
 void AddLabels(CLI::App& command, std::vector<std::string>& labels, const std::string& help) {
   command.add_option("--label", labels, help)
       ->type_name("KEY=VALUE")
@@ -40,8 +43,8 @@ void AddInput(CLI::App& command, Arguments& arguments, std::vector<std::string>&
   command.add_option("--aspect-ratio", arguments.aspect_ratio, "Width to height (default 16:9)")
       ->type_name("W:H")
       ->check(CLI::IsMember({"16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "9:21"}));
-  command.add_option("--seed", arguments.seed, "Makes the same video again; -1 or none: random")
-      ->check(CLI::Range(int64_t{-1}, int64_t{2147483647}));
+  command.add_option("--seed", arguments.seed, "0 .. 2147483647 makes the same video again; -1 or none: random")
+      ->check(Quietly(CLI::Range(int64_t{-1}, int64_t{2147483647})));
   command.add_option("--request-id", arguments.request_id,
                      "Names this request: giving it again never pays twice (default: a new UUID)");
   AddLabels(command, labels, "Your own mark; may be repeated");
@@ -79,15 +82,15 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
       ->capture_default_str();
   app.add_option("--token-file", arguments.token_file, "File with the bearer token; read again for every call")
       ->type_name("FILE")
-      ->check(CLI::ExistingFile);
+      ->check(Quietly(CLI::ExistingFile));
   app.add_flag("--tls", arguments.tls, "Connect with TLS, trusting the system's authorities");
   app.add_option("--ca-file", arguments.ca_file, "PEM file of the authorities to trust; implies --tls")
       ->type_name("FILE")
-      ->check(CLI::ExistingFile);
+      ->check(Quietly(CLI::ExistingFile));
   app.add_option("--timeout", arguments.timeout_seconds,
                  "How long to go on trying while the server does not answer")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.001, 31536000.0))
+      ->check(Quietly(CLI::Range(0.001, 31536000.0)))
       ->capture_default_str();
   app.add_flag("--json", arguments.json, "One JSON object per line on stdout");
   app.add_flag("-q,--quiet", arguments.quiet, "Neither progress nor transitions, only results and errors");
@@ -98,13 +101,13 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
   CLI::App* watch = app.add_subcommand("watch", "Print every status transition until the video is there");
   watch->add_option("PREDICTION_ID", arguments.prediction_id, "What submit printed")->required();
   watch->add_option("--after-sequence", arguments.after_sequence, "Resume after this transition; 0 replays all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(Quietly(CLI::NonNegativeNumber));
 
   CLI::App* get = app.add_subcommand("get", "Print a prediction as it stands now");
   get->add_option("PREDICTION_ID", arguments.prediction_id, "What submit printed")->required();
 
   CLI::App* list = app.add_subcommand("list", "List your predictions, newest first");
-  list->add_option("--page-size", arguments.page_size, "How many at once (default 50)")->check(CLI::Range(1, 1000));
+  list->add_option("--page-size", arguments.page_size, "How many at once (default 50)")->check(Quietly(CLI::Range(1, 1000)));
   list->add_flag("--all", arguments.all, "All pages, not only the first");
   list->add_option("--state", arguments.states, "Only in this state; may be repeated")
       ->allow_extra_args(false)

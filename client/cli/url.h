@@ -15,6 +15,8 @@ struct Url {
 
   // As the Host header wants it: brackets for IPv6, the port unless it is the scheme's own.
   std::string Authority() const;
+
+  friend bool operator==(const Url&, const Url&) = default;
 };
 
 // Unset: not an absolute http(s) address, or one with credentials, blanks or control characters in it.

@@ -1,0 +1,44 @@
+#include "client/cli/output_files.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/client/temporary_folder.h"
+
+namespace dreamgate::client {
+namespace {
+
+using Files = std::vector<std::string>;
+
+TEST(OutputFilesTest, TheDefaultIsThePredictionsIdInTheCurrentFolder) {
+  EXPECT_EQ(OutputFiles("", "p1", 1), Files{"./p1.mp4"});
+}
+
+TEST(OutputFilesTest, AFolderGetsTheUsualName) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(OutputFiles(folder.path(), "p1", 1), Files{folder / "p1.mp4"});
+}
+
+TEST(OutputFilesTest, SeveralVideosAreNumberedBeforeTheExtension) {
+  EXPECT_EQ(OutputFiles("out/cat.mp4", "p1", 2), (Files{"out/cat-1.mp4", "out/cat-2.mp4"}));
+  EXPECT_EQ(OutputFiles("cat", "p1", 2), (Files{"cat-1", "cat-2"}));
+}
+
+TEST(OutputFilesTest, AnIdFromTheServerCannotLeadOutOfTheFolder) {
+  EXPECT_EQ(OutputFiles("", "../../etc/x", 1), Files{"./_.._.._etc_x.mp4"});
+  EXPECT_EQ(OutputFiles("", "", 1), Files{"./_.mp4"});
+}
+
+TEST(OutputFilesTest, WhatCannotWorkIsFoundBeforeAnythingIsPaidFor) {
+  const TemporaryFolder folder;
+  folder.Write("there", "x");
+  EXPECT_EQ(CheckOutput("", false), "");
+  EXPECT_EQ(CheckOutput(folder.path(), false), "");
+  EXPECT_EQ(CheckOutput(folder / "new.mp4", false), "");
+  EXPECT_NE(CheckOutput(folder / "there", false), "");
+  EXPECT_EQ(CheckOutput(folder / "there", true), "");
+  EXPECT_NE(CheckOutput(folder / "missing/new.mp4", true), "");
+  EXPECT_NE(CheckOutput(folder / "missing/", true), "");
+}
+
+}  // namespace
+}  // namespace dreamgate::client
