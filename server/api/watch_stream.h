@@ -3,8 +3,8 @@
 // by the fan-out while it is about to write.
 //
 // The loop only notes what is to be written (Begin, Beat, Leave, Fail) and asks the host to have the
-// stream pumped; the fan-out's thread and the RPC's own reactions do the writing. One leaf mutex:
-// under it nothing is called but the writer, whose calls only start an operation and return.
+// stream pumped; the fan-out's thread and the RPC's own reactions do the writing. One leaf mutex: under
+// it nothing is called but the writer, whose calls only start an operation and return, and the encoder.
 #ifndef DREAMGATE_SERVER_API_WATCH_STREAM_H_
 #define DREAMGATE_SERVER_API_WATCH_STREAM_H_
 
