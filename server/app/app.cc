@@ -111,6 +111,14 @@ web::NamedValues Describe(const upstream::UpstreamHealth& health, const Config& 
           {"requests_waiting", absl::StrCat(health.requests_waiting)}};
 }
 
+absl::Status CannotWrite(const std::string& ports_file) {
+  return absl::UnavailableError(
+      absl::StrCat("--ports-file: cannot write ", ports_file, ": ", std::strerror(errno)));
+}
+
+// Written first and renamed then: who waits for the file finds it whole.
+std::string DraftOf(const std::string& ports_file) { return ports_file + ".new"; }
+
 }  // namespace
 
 App::App(const Config& config)
@@ -131,6 +139,7 @@ App::~App() {
 absl::StatusOr<std::unique_ptr<App>> App::Create(const Config& config) {
   RaiseDescriptorLimit();
   std::unique_ptr<App> app(new App(config));
+  if (absl::Status status = app->CheckPortsFile(); !status.ok()) return status;
   if (absl::Status status = app->ConnectUpstream(); !status.ok()) return status;
   if (absl::Status status = app->OpenLedger(); !status.ok()) return status;
   app->BuildGateway();
@@ -152,6 +161,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(const Config& config) {
   started->WaitForNotification();
   if (!recovered->ok()) return Named("--ledger-path", *recovered);
   if (absl::Status status = app->WritePortsFile(); !status.ok()) return status;
+  app->phase_ = Phase::kServing;
   app->grpc_server_->SetServing(true);
   app->LogStart();
   return app;
@@ -192,9 +202,7 @@ absl::Status App::StartAdminServer() {
   options.host = config_.admin_address.host;
   options.port = config_.admin_address.port;
   web::AdminPages pages;
-  pages.readiness = [this] {
-    return leaving_ ? web::Readiness{false, "shutting down"} : web::Readiness{true, "serving"};
-  };
+  pages.readiness = [this] { return CurrentReadiness(); };
   pages.metrics = [this] { return metrics_.RenderText(); };
   pages.status = [this] { return StatusOnLoop(); };
   auto server = web::AdminServer::Start(loop_, std::move(options), std::move(pages));
@@ -216,19 +224,21 @@ absl::Status App::StartGrpcServer() {
   return absl::OkStatus();
 }
 
-// Written beside and renamed: who waits for the file finds it whole.
+// Before anything else can be said to have begun.
+absl::Status App::CheckPortsFile() const {
+  if (config_.ports_file.empty()) return absl::OkStatus();
+  const bool writable = std::ofstream(DraftOf(config_.ports_file), std::ios::app).is_open();
+  return writable ? absl::OkStatus() : CannotWrite(config_.ports_file);
+}
+
 absl::Status App::WritePortsFile() const {
   if (config_.ports_file.empty()) return absl::OkStatus();
-  const std::string draft = config_.ports_file + ".new";
-  errno = 0;
+  const std::string draft = DraftOf(config_.ports_file);
   std::ofstream file(draft, std::ios::trunc);
   file << "grpc=" << grpc_port() << "\nadmin=" << admin_port() << "\n";
   file.close();
-  if (!file.good() || std::rename(draft.c_str(), config_.ports_file.c_str()) != 0) {
-    return absl::UnavailableError(absl::StrCat("--ports-file: cannot write ", config_.ports_file, ": ",
-                                               std::strerror(errno)));
-  }
-  return absl::OkStatus();
+  const bool written = file.good() && std::rename(draft.c_str(), config_.ports_file.c_str()) == 0;
+  return written ? absl::OkStatus() : CannotWrite(config_.ports_file);
 }
 
 void App::LogStart() {
@@ -251,12 +261,23 @@ int App::grpc_port() const { return grpc_server_->port(); }
 
 int App::admin_port() const { return admin_server_->port(); }
 
+// Ledger trouble does not count: there is one replica, and the watches still work.
+web::Readiness App::CurrentReadiness() const {
+  switch (phase_) {
+    case Phase::kStarting: return {false, "starting"};
+    case Phase::kServing: return {true, "serving"};
+    case Phase::kLeaving: return {false, "shutting down"};
+  }
+  return {false, ""};
+}
+
 web::StatusReport App::StatusOnLoop() const {
   web::StatusReport report;
   report.now = absl::Now();
   report.start_time = start_time_;
-  report.ready = !leaving_;
-  report.ready_reason = leaving_ ? "shutting down" : "serving";
+  const web::Readiness readiness = CurrentReadiness();
+  report.ready = readiness.ready;
+  report.ready_reason = readiness.reason;
   report.build = {{"version", kVersion}, {"revision", kRevision}, {"compiler", kCompiler}};
   report.configuration = DescribeConfig(config_);
   report.upstream = Describe(upstream_->Health(), config_);
@@ -276,7 +297,7 @@ void App::Shutdown(absl::AnyInvocable<void(absl::Duration grace)> wait) {
   if (std::exchange(stopped_, true)) return;
   log_.Write(core::LogLevel::kInfo, "leaving",
              {{"grace", absl::FormatDuration(config_.shutdown_grace)}});
-  leaving_ = true;
+  phase_ = Phase::kLeaving;
   grpc_server_->SetServing(false);
   wait(config_.shutdown_grace);
 
@@ -325,11 +346,11 @@ void App::SettleLedger() {
   for (int round = 0; round < 2; ++round) {
     RunOnLoop(
         [this](Done done) {
-          ledger_->Load("", "",
-                        [done = std::move(done)](
-                            const absl::StatusOr<core::StoredPrediction>&) mutable {
-                          std::move(done)();
-                        });
+          ledger_->Load(
+              "", "",
+              [done = std::move(done)](const absl::StatusOr<core::StoredPrediction>&) mutable {
+                std::move(done)();
+              });
         },
         kSettleTimeout);
   }

@@ -35,6 +35,7 @@ class WaveSpeedClient;
 }  // namespace dreamgate::upstream
 namespace dreamgate::web {
 class AdminServer;
+struct Readiness;
 struct StatusReport;
 }  // namespace dreamgate::web
 
@@ -61,6 +62,7 @@ class App {
 
  private:
   using Done = absl::AnyInvocable<void() &&>;
+  enum class Phase { kStarting, kServing, kLeaving };
 
   explicit App(const Config& config);
 
@@ -70,9 +72,11 @@ class App {
   void BuildGateway();
   absl::Status StartAdminServer();
   absl::Status StartGrpcServer();
+  absl::Status CheckPortsFile() const;
   absl::Status WritePortsFile() const;
   void LogStart();
 
+  web::Readiness CurrentReadiness() const;
   web::StatusReport StatusOnLoop() const;
 
   // Runs `work` on the loop and waits until it has called `done` there, `most` long.
@@ -86,7 +90,7 @@ class App {
   const absl::Time start_time_;
   telemetry::EventLog log_;
   telemetry::Metrics metrics_;
-  std::atomic<bool> leaving_{false};
+  std::atomic<Phase> phase_{Phase::kStarting};
   bool stopped_ = false;
 
   // Each needs those above it. Destroyed in reverse once the loop has stopped, so that no completion

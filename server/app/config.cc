@@ -22,8 +22,12 @@ constexpr size_t kHelpWidth = 96;
 
 // One line whatever the parts contain.
 absl::Status Problem(absl::string_view subject, absl::string_view problem) {
-  return absl::InvalidArgumentError(
-      absl::Utf8SafeCEscape(absl::StrCat(subject, ": ", problem)));
+  return absl::InvalidArgumentError(absl::Utf8SafeCEscape(absl::StrCat(subject, ": ", problem)));
+}
+
+// What the `dreamgate` command reads may be set where the server is started too.
+bool IsForTheCommand(const std::string& name) {
+  return name == "DREAMGATE_SERVER" || name == "DREAMGATE_TOKEN";
 }
 
 // Kubernetes tells every pod of a namespace about each Service in it. For one called dreamgate the
@@ -54,7 +58,7 @@ absl::StatusOr<std::vector<std::string>> EnvironmentAsArguments(
     const auto flag = flags.find(name);
     if (flag != flags.end()) {
       if (!value.empty()) arguments.push_back(absl::StrCat("--", flag->second, "=", value));
-    } else if (!IsKubernetesServiceVariable(name, value)) {
+    } else if (!IsForTheCommand(name) && !IsKubernetesServiceVariable(name, value)) {
       return Problem(name, "unknown environment variable; see --help");
     }
   }
@@ -79,7 +83,8 @@ std::string HelpText(const std::vector<Setting>& settings) {
   std::string text =
       "Usage: dreamgated [SETTING]...\n\n"
       "A gRPC service in front of WaveSpeed's text-to-video API.\n\n"
-      "Each setting can be given as a flag, as an environment variable or in a config file, in that\n"
+      "Each setting can be given as a flag, as an environment variable or in a config file, in "
+      "that\n"
       "order of strength. Durations have units: 500ms, 1m30s. Unknown settings are errors.\n\n"
       "  --help\n      Print this and exit.\n"
       "  --version\n      Print the version and exit.\n"
@@ -93,8 +98,8 @@ std::string HelpText(const std::vector<Setting>& settings) {
     }
     const std::string shown = setting.show(defaults);
     absl::StrAppend(&text, "  --", setting.name, "=", setting.form, "\n      ",
-                    EnvironmentName(setting.name), "; default: ", shown.empty() ? "none" : shown, "\n",
-                    Wrapped(setting.help, "      "));
+                    EnvironmentName(setting.name), "; default: ", shown.empty() ? "none" : shown,
+                    "\n", Wrapped(setting.help, "      "));
   }
   absl::StrAppend(&text,
                   "\nSecrets:\n  WAVESPEED_API_KEY\n"
@@ -160,12 +165,9 @@ absl::StatusOr<TextBySetting> CollectTexts(const std::vector<Setting>& settings,
 
 absl::Status CheckFiles(const Config& config) {
   const std::pair<const char*, const std::string&> files[] = {
-      {"--tls-cert-file", config.tls_cert_file},
-      {"--tls-key-file", config.tls_key_file},
-      {"--tls-client-ca-file", config.tls_client_ca_file},
-      {"--callers-file", config.callers_file},
-      {"--upstream-ca-file", config.upstream_ca_file},
-      {"--api-key-file", config.api_key_file}};
+      {"--tls-cert-file", config.tls_cert_file},           {"--tls-key-file", config.tls_key_file},
+      {"--tls-client-ca-file", config.tls_client_ca_file}, {"--callers-file", config.callers_file},
+      {"--upstream-ca-file", config.upstream_ca_file},     {"--api-key-file", config.api_key_file}};
   for (const auto& [name, path] : files) {
     if (path.empty()) continue;
     if (const absl::Status readable = CheckReadable(path); !readable.ok()) {
@@ -194,7 +196,8 @@ absl::Status CheckTogether(const Config& config) {
     return Problem("--submit-soft-timeout", "must not be longer than --late-answer-timeout");
   }
   if (config.api_key_file.empty() && config.api_key.empty()) {
-    return Problem("--api-key-file", "missing; name a file with the API key, or set WAVESPEED_API_KEY");
+    return Problem("--api-key-file",
+                   "missing; name a file with the API key, or set WAVESPEED_API_KEY");
   }
   return CheckFiles(config);
 }
@@ -206,8 +209,9 @@ bool IsLoopback(const std::string& host) {
 
 }  // namespace
 
-absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments,
-                                             const std::map<std::string, std::string>& environment) {
+absl::StatusOr<CommandLine> ParseCommandLine(
+    const std::vector<std::string>& arguments,
+    const std::map<std::string, std::string>& environment) {
   const std::vector<Setting> settings = AllSettings();
   // Help is wanted most when something is wrong.
   for (const std::string& argument : arguments) {
@@ -245,7 +249,8 @@ std::vector<std::string> ConfigWarnings(const Config& config) {
   std::vector<std::string> warnings;
   const absl::StatusOr<net::Url> url = net::ParseUrl(config.upstream_base_url);
   if (url.ok() && !url->https && !IsLoopback(url->host)) {
-    warnings.push_back("--upstream-base-url is plain http: the API key crosses the network readably");
+    warnings.push_back(
+        "--upstream-base-url is plain http: the API key crosses the network readably");
   }
   if (!IsLoopback(config.listen_address.host) && config.callers_file.empty() &&
       config.tls_client_ca_file.empty()) {

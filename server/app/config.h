@@ -73,8 +73,9 @@ struct CommandLine {
 };
 
 // `arguments` without the program's name. From `environment` only DREAMGATE_... and WAVESPEED_API_KEY
-// are looked at; an empty variable counts as unset, and what Kubernetes sets for a Service called
-// dreamgate is passed over. Checks every value and that every file named can be read.
+// are looked at; an empty variable counts as unset, and what the `dreamgate` command reads, or
+// Kubernetes sets for a Service called dreamgate, is passed over. Checks every value and that every
+// file named can be read.
 // Errors: InvalidArgument, one line that names the setting and never shows a secret.
 absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments,
                                              const std::map<std::string, std::string>& environment);

@@ -8,7 +8,8 @@ namespace dreamgate::app {
 namespace {
 
 struct PendingTimer final : core::Timers::Timer {
-  explicit PendingTimer(std::unique_ptr<net::LoopTimer> loop_timer) : timer(std::move(loop_timer)) {}
+  explicit PendingTimer(std::unique_ptr<net::LoopTimer> loop_timer)
+      : timer(std::move(loop_timer)) {}
   const std::unique_ptr<net::LoopTimer> timer;
 };
 

@@ -87,39 +87,47 @@ absl::StatusOr<std::string> ParseLedgerPath(const std::string& text) {
 
 void AddServing(Table& table) {
   table.Group("Serving");
-  table.Add<HostPort>("listen-address", "HOST:PORT", "Where gRPC is served. Port 0: any free one.",
-                      [](Config& c) -> HostPort& { return c.listen_address; }, ParseHostPort);
-  table.Add<HostPort>("admin-address", "HOST:PORT",
-                      "Where /livez, /readyz, /metrics and /statusz are served, over plain HTTP. "
-                      "HOST must be an IP address or localhost.",
-                      [](Config& c) -> HostPort& { return c.admin_address; }, ParseHostPort);
+  table.Add<HostPort>(
+      "listen-address", "HOST:PORT", "Where gRPC is served. Port 0: any free one.",
+      [](Config& c) -> HostPort& { return c.listen_address; }, ParseHostPort);
+  table.Add<HostPort>(
+      "admin-address", "HOST:PORT",
+      "Where /livez, /readyz, /metrics and /statusz are served, over plain HTTP. "
+      "HOST must be an IP address or localhost.",
+      [](Config& c) -> HostPort& { return c.admin_address; }, ParseHostPort);
   table.AddFile("ports-file", "Once serving, write the ports here as grpc=PORT and admin=PORT.",
                 [](Config& c) -> std::string& { return c.ports_file; });
   table.AddFile("tls-cert-file", "Certificate chain (PEM) for gRPC. Without it gRPC is plain text.",
                 [](Config& c) -> std::string& { return c.tls_cert_file; });
   table.AddFile("tls-key-file", "Private key (PEM) of the certificate.",
                 [](Config& c) -> std::string& { return c.tls_key_file; });
-  table.AddFile("tls-client-ca-file", "Authorities (PEM) that clients' certificates must come from.",
+  table.AddFile("tls-client-ca-file",
+                "Authorities (PEM) that clients' certificates must come from.",
                 [](Config& c) -> std::string& { return c.tls_client_ca_file; });
-  table.AddFile("callers-file",
-                "Who may call: lines of `tenant token`. Reread when it changes. Without it everybody "
-                "may, as one tenant.",
-                [](Config& c) -> std::string& { return c.callers_file; });
+  table.AddFile(
+      "callers-file",
+      "Who may call: lines of `tenant token`. Reread when it changes. Without it everybody "
+      "may, as one tenant.",
+      [](Config& c) -> std::string& { return c.callers_file; });
 }
 
 void AddUpstream(Table& table) {
   table.Group("Upstream");
-  table.Add<std::string>("upstream-base-url", "URL", "WaveSpeed's address.",
-                         [](Config& c) -> std::string& { return c.upstream_base_url; }, ParseBaseUrl);
-  table.Add<std::string>("upstream-model", "NAME", "The model to call.",
-                         [](Config& c) -> std::string& { return c.core.model; }, ParseModel);
-  table.AddFile("upstream-ca-file",
-                "Authorities (PEM) that upstream's certificate must come from, instead of the system's.",
-                [](Config& c) -> std::string& { return c.upstream_ca_file; });
-  table.AddFile("api-key-file",
-                "File with the WaveSpeed API key. Reread when it changes. Without it the environment "
-                "variable WAVESPEED_API_KEY must hold the key.",
-                [](Config& c) -> std::string& { return c.api_key_file; });
+  table.Add<std::string>(
+      "upstream-base-url", "URL", "WaveSpeed's address.",
+      [](Config& c) -> std::string& { return c.upstream_base_url; }, ParseBaseUrl);
+  table.Add<std::string>(
+      "upstream-model", "NAME", "The model to call.",
+      [](Config& c) -> std::string& { return c.core.model; }, ParseModel);
+  table.AddFile(
+      "upstream-ca-file",
+      "Authorities (PEM) that upstream's certificate must come from, instead of the system's.",
+      [](Config& c) -> std::string& { return c.upstream_ca_file; });
+  table.AddFile(
+      "api-key-file",
+      "File with the WaveSpeed API key. Reread when it changes. Without it the environment "
+      "variable WAVESPEED_API_KEY must hold the key.",
+      [](Config& c) -> std::string& { return c.api_key_file; });
   table.AddDuration("upstream-connect-timeout", "Time to resolve the name and connect.",
                     absl::Milliseconds(100), absl::Minutes(2),
                     [](Config& c) -> absl::Duration& { return c.upstream_connect_timeout; });
@@ -132,13 +140,14 @@ void AddUpstream(Table& table) {
 
 void AddPredictions(Table& table) {
   table.Group("Predictions");
-  table.Add<std::string>("ledger-path", "FILE",
-                         "The ledger (SQLite). Made if there is none; one process at a time.",
-                         [](Config& c) -> std::string& { return c.ledger_path; }, ParseLedgerPath);
-  table.AddDuration("submit-soft-timeout",
-                    "After this long without upstream's answer a submission's caller hears UNRESOLVED.",
-                    absl::Milliseconds(100), absl::Minutes(10),
-                    [](Config& c) -> absl::Duration& { return c.core.submit_soft_timeout; });
+  table.Add<std::string>(
+      "ledger-path", "FILE", "The ledger (SQLite). Made if there is none; one process at a time.",
+      [](Config& c) -> std::string& { return c.ledger_path; }, ParseLedgerPath);
+  table.AddDuration(
+      "submit-soft-timeout",
+      "After this long without upstream's answer a submission's caller hears UNRESOLVED.",
+      absl::Milliseconds(100), absl::Minutes(10),
+      [](Config& c) -> absl::Duration& { return c.core.submit_soft_timeout; });
   table.AddDuration("late-answer-timeout",
                     "How long upstream's answer to a submission is waited for all the same.",
                     absl::Milliseconds(100), absl::Hours(1),
@@ -173,14 +182,15 @@ void AddLimits(Table& table) {
   table.AddNumber<int>("max-submits-in-flight",
                        "Submissions on their way upstream at once; more wait as QUEUED.", 1, 10'000,
                        [](Config& c) -> int& { return c.core.max_submits_in_flight; });
-  table.AddNumber<int64_t>("max-in-flight-per-tenant",
-                           "Predictions of one tenant that are not terminal; 0: no limit.", 0, kMany,
-                           [](Config& c) -> int64_t& { return c.core.max_in_flight_per_tenant; });
+  table.AddNumber<int64_t>(
+      "max-in-flight-per-tenant", "Predictions of one tenant that are not terminal; 0: no limit.",
+      0, kMany, [](Config& c) -> int64_t& { return c.core.max_in_flight_per_tenant; });
   table.AddNumber<int>("max-prompt-chars", "Longest prompt, in code points.", 1, 100'000,
                        [](Config& c) -> int& { return c.max_prompt_chars; });
-  table.Add<bool>("require-request-id", "true|false",
-                  "false: draw a request id where the caller gives none. A retry then pays twice.",
-                  [](Config& c) -> bool& { return c.require_request_id; }, ParseBool);
+  table.Add<bool>(
+      "require-request-id", "true|false",
+      "false: draw a request id where the caller gives none. A retry then pays twice.",
+      [](Config& c) -> bool& { return c.require_request_id; }, ParseBool);
 }
 
 void AddOperation(Table& table) {
@@ -194,8 +204,9 @@ void AddOperation(Table& table) {
                     "After the grace: time for streams to leave and submissions to be answered.",
                     absl::ZeroDuration(), absl::Hours(1),
                     [](Config& c) -> absl::Duration& { return c.shutdown_timeout; });
-  table.Add<core::LogLevel>("log-level", "LEVEL", "debug, info, warning or error.",
-                            [](Config& c) -> core::LogLevel& { return c.log_level; }, ParseLogLevel);
+  table.Add<core::LogLevel>(
+      "log-level", "LEVEL", "debug, info, warning or error.",
+      [](Config& c) -> core::LogLevel& { return c.log_level; }, ParseLogLevel);
   table.Add<telemetry::LogFormat>(
       "log-format", "FORMAT", "logfmt or json, one line per event on stderr.",
       [](Config& c) -> telemetry::LogFormat& { return c.log_format; }, ParseLogFormat);

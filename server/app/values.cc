@@ -105,7 +105,8 @@ absl::StatusOr<std::string> ParseBaseUrl(const std::string& text) {
 }
 
 absl::StatusOr<std::string> ParseModel(const std::string& text) {
-  const absl::Status bad = Bad("must be segments of letters, digits, '.', '_' and '-', joined by '/'");
+  const absl::Status bad =
+      Bad("must be segments of letters, digits, '.', '_' and '-', joined by '/'");
   if (text.size() > 255) return bad;
   for (const absl::string_view segment : absl::StrSplit(text, '/')) {
     if (segment.empty() || segment == "." || segment == "..") return bad;

@@ -35,8 +35,8 @@ std::string LogfmtValue(absl::string_view text) {
 
 std::string LogfmtLine(absl::Time time, core::LogLevel level, absl::string_view message,
                        const core::LogFields& fields) {
-  std::string line = absl::StrCat(TimeText(time), " ", LogLevelName(level), " ",
-                                  absl::Utf8SafeCEscape(message));
+  std::string line =
+      absl::StrCat(TimeText(time), " ", LogLevelName(level), " ", absl::Utf8SafeCEscape(message));
   for (const auto& [key, value] : fields) absl::StrAppend(&line, " ", key, "=", LogfmtValue(value));
   return line;
 }
@@ -104,7 +104,8 @@ EventLog::EventLog(core::LogLevel least, LogFormat format, Sink sink)
 
 EventLog::~EventLog() = default;
 
-void EventLog::Write(core::LogLevel level, absl::string_view message, const core::LogFields& fields) {
+void EventLog::Write(core::LogLevel level, absl::string_view message,
+                     const core::LogFields& fields) {
   if (level < least_) return;
   const std::string line = FormatLogLine(format_, absl::Now(), level, message, fields);
   output_->logger.log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));

@@ -50,11 +50,12 @@ const Buckets& BatchBuckets() {
 }
 
 constexpr const char* kStatusCodes[] = {
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
-    "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"};
-constexpr const char* kOutcomes[] = {"accepted", "replayed", "rejected", "unresolved", "not_sent",
-                                     "refused"};
+    "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED"};
+constexpr const char* kOutcomes[] = {"accepted",   "replayed", "rejected",
+                                     "unresolved", "not_sent", "refused"};
 constexpr const char* kDropReasons[] = {"illegal", "repeated", "conflict", "unbound"};
 
 // One counter per value of one label. The values are known beforehand, so all of them are shown from
@@ -130,10 +131,10 @@ class TransitionCounters {
   explicit TransitionCounters(Family<Counter>& family) {
     for (int state = 1; state <= kStates; ++state) {
       for (int source = 1; source <= kSources; ++source) {
-        counters_[Index(state, source)] = &family.Add(
-            {{"state", std::string(core::StateName(static_cast<core::State>(state)))},
-             {"source",
-              std::string(core::TransitionSourceName(static_cast<core::TransitionSource>(source)))}});
+        counters_[Index(state, source)] =
+            &family.Add({{"state", std::string(core::StateName(static_cast<core::State>(state)))},
+                         {"source", std::string(core::TransitionSourceName(
+                                        static_cast<core::TransitionSource>(source)))}});
       }
     }
   }
@@ -194,8 +195,9 @@ struct Metrics::Series {
   }
   MetricByLabels<Counter> CountersBy(std::vector<std::string> labels, const char* name,
                                      const char* help) {
-    return {std::move(labels), [&family = Counters(name, help)](
-                                   const Labels& values) -> Counter& { return family.Add(values); }};
+    return {std::move(labels), [&family = Counters(name, help)](const Labels& values) -> Counter& {
+              return family.Add(values);
+            }};
   }
   MetricByLabels<Histogram> HistogramsBy(std::vector<std::string> labels, const char* name,
                                          const char* help) {
@@ -217,15 +219,16 @@ struct Metrics::Series {
                  "From a transition's commit until its last watcher's write was handed over.")
           .Add({}, LocalBuckets());
   Counter& updates_delivered =
-      Counters("dreamgate_updates_delivered_total", "Updates handed over, one per watcher.").Add({});
+      Counters("dreamgate_updates_delivered_total", "Updates handed over, one per watcher.")
+          .Add({});
 
   // Predictions.
   CounterByValue submissions{
       Counters("dreamgate_submissions_total", "Submissions answered, by outcome."), "outcome",
       kOutcomes};
-  Histogram& submission_time =
-      Histograms("dreamgate_submission_duration_seconds", "From a submission's arrival to its answer.")
-          .Add({}, RequestBuckets());
+  Histogram& submission_time = Histograms("dreamgate_submission_duration_seconds",
+                                          "From a submission's arrival to its answer.")
+                                   .Add({}, RequestBuckets());
   TransitionCounters transitions{
       Counters("dreamgate_transitions_total", "Transitions committed, by new state and source.")};
   CounterByValue observations_dropped{
@@ -253,16 +256,15 @@ struct Metrics::Series {
   Histogram& batch_size =
       Histograms("dreamgate_ledger_batch_operations", "Operations in one ledger transaction.")
           .Add({}, BatchBuckets());
-  Counter& commit_failures =
-      Counters("dreamgate_ledger_commit_failures_total",
-               "Ledger transactions that are not known to be durable.")
-          .Add({});
+  Counter& commit_failures = Counters("dreamgate_ledger_commit_failures_total",
+                                      "Ledger transactions that are not known to be durable.")
+                                 .Add({});
 
   // RPCs.
-  MetricByLabels<Counter> rpcs =
-      CountersBy({"method", "code"}, "dreamgate_rpcs_total", "RPCs ended, by method and status code.");
-  MetricByLabels<Histogram> rpc_time = HistogramsBy(
-      {"method"}, "dreamgate_rpc_duration_seconds", "Time of an RPC, by method.");
+  MetricByLabels<Counter> rpcs = CountersBy({"method", "code"}, "dreamgate_rpcs_total",
+                                            "RPCs ended, by method and status code.");
+  MetricByLabels<Histogram> rpc_time =
+      HistogramsBy({"method"}, "dreamgate_rpc_duration_seconds", "Time of an RPC, by method.");
 
   // The process, under the names other Prometheus clients use.
   Gauge& start_time =

@@ -141,10 +141,9 @@ class AdminServer::Listener::Connection
     parser_->header_limit(kHeaderLimit);
     parser_->body_limit(kBodyLimit);
     ArmTimeout();
-    http::async_read_header(stream_, buffer_, *parser_,
-                            [self = shared_from_this()](const ErrorCode& error, size_t) {
-                              self->OnHeader(error);
-                            });
+    http::async_read_header(
+        stream_, buffer_, *parser_,
+        [self = shared_from_this()](const ErrorCode& error, size_t) { self->OnHeader(error); });
   }
 
   void RefuseOnLoop() {
@@ -153,9 +152,7 @@ class AdminServer::Listener::Connection
           /*head=*/false, /*keep_alive=*/false);
   }
 
-  void CloseOnLoop() {
-    stream_.close();
-  }
+  void CloseOnLoop() { stream_.close(); }
 
  private:
   void ArmTimeout() {
@@ -271,10 +268,9 @@ void AdminServer::Listener::AcceptOnLoop() {
   acceptor.async_accept([self = shared_from_this()](const ErrorCode& error, tcp::socket socket) {
     if (self->closed) return;
     if (error) {  // out of descriptors, most likely: there may be some again soon
-      self->accept_pause = self->loop.After(
-          kAcceptPause, [weak = std::weak_ptr<Listener>(self)] {
-            if (auto alive = weak.lock(); alive != nullptr && !alive->closed) alive->AcceptOnLoop();
-          });
+      self->accept_pause = self->loop.After(kAcceptPause, [weak = std::weak_ptr<Listener>(self)] {
+        if (auto alive = weak.lock(); alive != nullptr && !alive->closed) alive->AcceptOnLoop();
+      });
       return;
     }
     const auto open = static_cast<int>(self->connections.size());
@@ -295,7 +291,8 @@ void AdminServer::Listener::CloseOnLoop() {
   for (Connection* connection : connections) connection->CloseOnLoop();
 }
 
-absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(net::Loop& loop, AdminOptions options,
+absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(net::Loop& loop,
+                                                                AdminOptions options,
                                                                 AdminPages pages) {
   auto listener = std::make_shared<Listener>(loop, std::move(options), std::move(pages));
   if (absl::Status bound = listener->Bind(); !bound.ok()) return bound;

@@ -77,8 +77,8 @@ std::string Table(absl::string_view title, const NamedValues& values) {
 }
 
 std::string InFlightTable(const StatusReport& report) {
-  std::string html = absl::StrCat(
-      "<h2>Predictions in flight: ", report.gateway.predictions_in_flight, "</h2>\n");
+  std::string html =
+      absl::StrCat("<h2>Predictions in flight: ", report.gateway.predictions_in_flight, "</h2>\n");
   if (report.gateway.oldest.empty()) return html;
   absl::StrAppend(&html,
                   "<p>The oldest:</p>\n<table>\n<tr><th>id</th><th>tenant</th><th>state</th>"

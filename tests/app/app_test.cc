@@ -43,7 +43,8 @@ class OccupiedPort {
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof address;
-    if (bind(socket_, reinterpret_cast<sockaddr*>(&address), size) == 0 && listen(socket_, 1) == 0) {
+    if (bind(socket_, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+        listen(socket_, 1) == 0) {
       getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size);
       port_ = ntohs(address.sin_port);
     }
@@ -60,8 +61,10 @@ class AppTest : public ::testing::Test {
  protected:
   // What a start needs to succeed, followed by `more`. Nothing ever leaves this machine.
   Arguments Serving(const Arguments& more = {}) const {
-    Arguments arguments = {"--listen-address=127.0.0.1:0", "--admin-address=127.0.0.1:0",
-                           "--upstream-base-url=http://127.0.0.1:9", "--shutdown-grace=0",
+    Arguments arguments = {"--listen-address=127.0.0.1:0",
+                           "--admin-address=127.0.0.1:0",
+                           "--upstream-base-url=http://127.0.0.1:9",
+                           "--shutdown-grace=0",
                            "--ledger-path=" + folder_.File("ledger.db"),
                            "--ports-file=" + folder_.File("ports")};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -134,7 +137,8 @@ TEST_F(AppTest, AnUnknownVariableStopsTheStart) {
 }
 
 TEST_F(AppTest, ABadUrlStopsTheStart) {
-  EXPECT_THAT(Refusal(Serving({"--upstream-base-url=wavespeed"})), HasSubstr("--upstream-base-url"));
+  EXPECT_THAT(Refusal(Serving({"--upstream-base-url=wavespeed"})),
+              HasSubstr("--upstream-base-url"));
 }
 
 TEST_F(AppTest, AMissingKeyFileStopsTheStart) {

@@ -65,28 +65,48 @@ TEST(ConfigTest, EveryDefaultIsAValueThatWouldBeAccepted) {
 TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
   TempFolder folder;
   const std::string file = folder.Write("file", "x");
-  const auto line = Parse({"--listen-address=[::1]:1", "--admin-address", "localhost:2",
-                           "--ports-file=ports", "--tls-cert-file=" + file, "--tls-key-file=" + file,
-                           "--tls-client-ca-file=" + file, "--callers-file=" + file,
-                           "--upstream-base-url=http://127.0.0.1:8080/base", "--upstream-model=a/b",
-                           "--upstream-ca-file=" + file, "--api-key-file=" + file,
-                           "--upstream-connect-timeout=1s", "--upstream-response-timeout=2s",
-                           "--max-upstream-connections=3", "--ledger-path=l.db",
-                           "--submit-soft-timeout=4s", "--late-answer-timeout=1m5s",
-                           "--unresolved-timeout=6m", "--poll-min-interval=700ms",
-                           "--poll-max-interval=8s", "--heartbeat-interval=9s", "--max-streams=10",
-                           "--max-streams-per-peer=11", "--max-requests=12",
-                           "--max-submits-in-flight=13", "--max-in-flight-per-tenant=14",
-                           "--max-prompt-chars=15", "--require-request-id=false",
-                           "--shutdown-grace=16s", "--shutdown-timeout=17s", "--log-level=debug",
+  const auto line = Parse({"--listen-address=[::1]:1",
+                           "--admin-address",
+                           "localhost:2",
+                           "--ports-file=ports",
+                           "--tls-cert-file=" + file,
+                           "--tls-key-file=" + file,
+                           "--tls-client-ca-file=" + file,
+                           "--callers-file=" + file,
+                           "--upstream-base-url=http://127.0.0.1:8080/base",
+                           "--upstream-model=a/b",
+                           "--upstream-ca-file=" + file,
+                           "--api-key-file=" + file,
+                           "--upstream-connect-timeout=1s",
+                           "--upstream-response-timeout=2s",
+                           "--max-upstream-connections=3",
+                           "--ledger-path=l.db",
+                           "--submit-soft-timeout=4s",
+                           "--late-answer-timeout=1m5s",
+                           "--unresolved-timeout=6m",
+                           "--poll-min-interval=700ms",
+                           "--poll-max-interval=8s",
+                           "--probe-interval=18s",
+                           "--heartbeat-interval=9s",
+                           "--max-streams=10",
+                           "--max-streams-per-peer=11",
+                           "--max-requests=12",
+                           "--max-submits-in-flight=13",
+                           "--max-in-flight-per-tenant=14",
+                           "--max-prompt-chars=15",
+                           "--require-request-id=false",
+                           "--shutdown-grace=16s",
+                           "--shutdown-timeout=17s",
+                           "--log-level=debug",
                            "--log-format=json"});
   ASSERT_TRUE(line.ok()) << line.status();
   const Config& config = line->config;
   EXPECT_EQ(config.listen_address, (HostPort{"::1", 1}));
   EXPECT_EQ(config.admin_address, (HostPort{"localhost", 2}));
   EXPECT_EQ(config.ports_file, "ports");
-  for (const std::string& path : {config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file,
-                                  config.callers_file, config.upstream_ca_file, config.api_key_file}) {
+  for (const std::string& path :
+       {config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file, config.callers_file,
+        config.upstream_ca_file, config.api_key_file}) {
     EXPECT_EQ(path, file);
   }
   EXPECT_EQ(config.upstream_base_url, "http://127.0.0.1:8080/base");
@@ -100,6 +120,7 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
   EXPECT_EQ(config.core.unresolved_timeout, absl::Minutes(6));
   EXPECT_EQ(config.core.poll_min_interval, absl::Milliseconds(700));
   EXPECT_EQ(config.core.poll_max_interval, absl::Seconds(8));
+  EXPECT_EQ(config.core.probe_interval, absl::Seconds(18));
   EXPECT_EQ(config.core.heartbeat_default, absl::Seconds(9));
   EXPECT_EQ(config.max_streams, 10);
   EXPECT_EQ(config.max_streams_per_peer, 11);
@@ -200,6 +221,11 @@ TEST(ConfigTest, AFlagWithoutItsValueIsNamed) {
 TEST(ConfigTest, AnUnknownEnvironmentVariableIsNamed) {
   EXPECT_THAT(ErrorOf({}, {{"DREAMGATE_MAX_STEAMS", "5"}}),
               StartsWith("DREAMGATE_MAX_STEAMS: unknown environment variable"));
+}
+
+TEST(ConfigTest, TheCommandsOwnVariablesArePassedOver) {
+  const auto line = Parse({}, {{"DREAMGATE_SERVER", "localhost:1"}, {"DREAMGATE_TOKEN", "t"}});
+  EXPECT_TRUE(line.ok()) << line.status();
 }
 
 TEST(ConfigTest, WhatKubernetesSetsForAServiceOfOurNameIsPassedOver) {

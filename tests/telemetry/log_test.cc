@@ -45,8 +45,8 @@ TEST(LogTest, NonAsciiTextStaysReadable) {
 }
 
 TEST(LogTest, AJsonLineIsOneObjectWithEveryField) {
-  const boost::json::value line = boost::json::parse(
-      FormatLogLine(LogFormat::kJson, kTime, core::LogLevel::kInfo, "serving", {{"listen", "\"x\""}}));
+  const boost::json::value line = boost::json::parse(FormatLogLine(
+      LogFormat::kJson, kTime, core::LogLevel::kInfo, "serving", {{"listen", "\"x\""}}));
   EXPECT_EQ(line.at("time").as_string(), "2023-11-14T22:13:20.123Z");
   EXPECT_EQ(line.at("level").as_string(), "info");
   EXPECT_EQ(line.at("message").as_string(), "serving");

@@ -74,13 +74,15 @@ TEST_F(MetricsTest, UpstreamRequestsAreCountedByOperationAndStatus) {
   metrics_.UpstreamRequest("get", 503, absl::Milliseconds(5));
   metrics_.UpstreamRequest("get", 503, absl::Milliseconds(5));
   const std::string text = metrics_.RenderText();
+  EXPECT_THAT(
+      text,
+      HasSubstr("dreamgate_upstream_requests_total{operation=\"create\",status=\"200\"} 1\n"));
   EXPECT_THAT(text,
-              HasSubstr("dreamgate_upstream_requests_total{operation=\"create\",status=\"200\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr("dreamgate_upstream_requests_total{operation=\"get\",status=\"0\"} 1\n"));
+              HasSubstr("dreamgate_upstream_requests_total{operation=\"get\",status=\"0\"} 1\n"));
   EXPECT_THAT(text,
               HasSubstr("dreamgate_upstream_requests_total{operation=\"get\",status=\"503\"} 2\n"));
-  EXPECT_THAT(text,
-              HasSubstr("dreamgate_upstream_request_duration_seconds_count{operation=\"get\"} 3\n"));
+  EXPECT_THAT(
+      text, HasSubstr("dreamgate_upstream_request_duration_seconds_count{operation=\"get\"} 3\n"));
 }
 
 TEST_F(MetricsTest, EveryStateAndSourceOfATransitionHasItsCounter) {

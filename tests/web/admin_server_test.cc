@@ -22,8 +22,8 @@ using ::testing::Not;
 using ::testing::StartsWith;
 
 std::string Get(const std::string& path, const std::string& headers = "") {
-  return absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", headers,
-                      "\r\n");
+  return absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
+                      headers, "\r\n");
 }
 
 class AdminServerTest : public ::testing::Test {
@@ -107,8 +107,7 @@ TEST_F(AdminServerTest, OtherMethodsAreNotAllowed) {
 }
 
 TEST_F(AdminServerTest, HeadHasTheLengthButNoBody) {
-  const std::string answer =
-      Exchange(Start(), "HEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n");
+  const std::string answer = Exchange(Start(), "HEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_THAT(answer, HasSubstr("Content-Length: 3\r\n"));
   EXPECT_THAT(answer, EndsWith("\r\n\r\n"));
@@ -150,7 +149,8 @@ TEST_F(AdminServerTest, AnOversizeBodyIsRefused) {
               StartsWith("HTTP/1.1 413 "));
   const std::string chunk = absl::StrCat("800\r\n", std::string(0x800, 'b'), "\r\n");
   EXPECT_THAT(
-      Exchange(port, absl::StrCat("GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", chunk)),
+      Exchange(port,
+               absl::StrCat("GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", chunk)),
       StartsWith("HTTP/1.1 413 "));
 }
 
@@ -164,12 +164,14 @@ TEST_F(AdminServerTest, AnEndlessChunkExtensionIsRefused) {
 TEST_F(AdminServerTest, TransferEncodingsOtherThanChunkedAreRefused) {
   const uint16_t port = Start();
   for (const std::string encoding : {"gzip", "identity", "chunked, gzip"}) {
-    EXPECT_THAT(Exchange(port, Get("/livez", absl::StrCat("Transfer-Encoding: ", encoding, "\r\n"))),
-                Not(StartsWith("HTTP/1.1 200")))
+    EXPECT_THAT(
+        Exchange(port, Get("/livez", absl::StrCat("Transfer-Encoding: ", encoding, "\r\n"))),
+        Not(StartsWith("HTTP/1.1 200")))
         << encoding;
   }
-  EXPECT_THAT(Exchange(port, absl::StrCat(Get("/livez", "Transfer-Encoding: chunked\r\n"), "0\r\n\r\n")),
-              StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_THAT(
+      Exchange(port, absl::StrCat(Get("/livez", "Transfer-Encoding: chunked\r\n"), "0\r\n\r\n")),
+      StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 
 TEST_F(AdminServerTest, ASlowClientIsClosed) {
