@@ -238,7 +238,8 @@ TEST_F(CliTest, AnErrorSaysWhatToDoNext) {
 
 TEST_F(CliTest, AnUnexpectedErrorExits1) {
   service_.ThenWatch(grpc::Status(grpc::UNIMPLEMENTED, "no such method"));
-  EXPECT_EQ(Run({"watch", "p1"}).exit_code, 1);
+  const ChildResult result = Run({"watch", "p1"});
+  EXPECT_EQ(result.exit_code, 1) << result.err;
 }
 
 TEST_F(CliTest, TextFromTheServerCannotSteerTheTerminal) {

@@ -57,8 +57,6 @@ Watch::Core::Core(std::shared_ptr<v1::VideoService::Stub> stub, ClientOptions cl
       last_contact_(environment_->Now()),
       on_stop_(options_.stop, [this] { Cancel(); }) {}
 
-Watch::Core::~Core() { CloseStream(); }
-
 std::optional<WatchEvent> Watch::Core::Next() {
   while (!ended_) {
     if (stream_ == nullptr) {
@@ -101,13 +99,7 @@ void Watch::Core::OpenStream() {
     request.mutable_heartbeat_interval()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
   }
   cursor_.StreamOpened();
-  stream_ = WatchStream::Open(*stub_, client_options_, request, environment_, signal_);
-}
-
-void Watch::Core::CloseStream() {
-  if (stream_ == nullptr) return;
-  stream_->Close();
-  stream_.reset();
+  stream_ = std::make_unique<WatchStream>(*stub_, client_options_, request, environment_, signal_);
 }
 
 Watch::Core::Happening Watch::Core::AwaitStream() {
@@ -170,7 +162,7 @@ std::optional<WatchEvent> Watch::Core::OnMessage(v1::WatchPredictionResponse mes
       return std::move(*message.mutable_heartbeat());
     case v1::WatchPredictionResponse::kReconnect: {
       // Asked for, so no failure: the server's delay, not ours, and the backoff starts afresh.
-      CloseStream();
+      stream_.reset();
       backoff_.Reset();
       const nanoseconds delay = ToChrono(message.reconnect().retry_delay());
       next_attempt_ = environment_->Now() + delay;
@@ -217,7 +209,7 @@ std::optional<WatchEvent> Watch::Core::ResumeLater(const grpc::Status& cause, bo
     End(cause);
     return std::nullopt;
   }
-  CloseStream();
+  stream_.reset();
   next_attempt_ = next_attempt;
   return Resumption{cause, delay, cursor_.position(), rewound};
 }
@@ -228,7 +220,7 @@ void Watch::Core::Progress() {
 }
 
 void Watch::Core::End(grpc::Status status) {
-  CloseStream();
+  stream_.reset();
   ended_ = true;
   status_ = std::move(status);
 }

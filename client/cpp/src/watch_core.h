@@ -19,7 +19,6 @@ class Watch::Core {
  public:
   Core(std::shared_ptr<v1::VideoService::Stub> stub, ClientOptions client_options,
        std::shared_ptr<Environment> environment, std::string prediction_id, WatchOptions options);
-  ~Core();
 
   std::optional<WatchEvent> Next();
   void Cancel();
@@ -36,7 +35,6 @@ class Watch::Core {
       std::variant<v1::WatchPredictionResponse, grpc::Status, Silence, Cancelled, TimedOut>;
 
   void OpenStream();
-  void CloseStream();
   Happening AwaitStream();
   // False: cancelled or out of time meanwhile; the watch has ended.
   bool PauseBeforeAttempt();
@@ -63,7 +61,7 @@ class Watch::Core {
   int breaches_ = 0;
   TimePoint last_contact_;
   std::optional<TimePoint> next_attempt_;  // set: wait until then before opening a stream
-  std::shared_ptr<WatchStream> stream_;
+  std::unique_ptr<WatchStream> stream_;
   bool ended_ = false;
   grpc::Status status_;
 

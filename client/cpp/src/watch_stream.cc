@@ -6,23 +6,23 @@
 
 namespace dreamgate::client {
 
-WatchStream::WatchStream(std::shared_ptr<Environment> environment, std::shared_ptr<WatchSignal> signal)
+WatchStream::WatchStream(v1::VideoService::Stub& stub, const ClientOptions& options,
+                         const v1::WatchPredictionRequest& request, std::shared_ptr<Environment> environment,
+                         std::shared_ptr<WatchSignal> signal)
     : environment_(std::move(environment)),
       signal_(std::move(signal)),
-      last_sign_of_life_(environment_->Now()) {}
+      request_(request),
+      last_sign_of_life_(environment_->Now()) {
+  Authorize(context_, options);
+  stub.async()->WatchPrediction(&context_, &request_, this);
+  StartRead(&incoming_);
+  StartCall();
+}
 
-std::shared_ptr<WatchStream> WatchStream::Open(v1::VideoService::Stub& stub, const ClientOptions& options,
-                                               const v1::WatchPredictionRequest& request,
-                                               std::shared_ptr<Environment> environment,
-                                               std::shared_ptr<WatchSignal> signal) {
-  std::shared_ptr<WatchStream> stream(new WatchStream(std::move(environment), std::move(signal)));
-  stream->self_ = stream;
-  stream->request_ = request;
-  Authorize(stream->context_, options);
-  stub.async()->WatchPrediction(&stream->context_, &stream->request_, stream.get());
-  stream->StartRead(&stream->incoming_);
-  stream->StartCall();
-  return stream;
+WatchStream::~WatchStream() {
+  context_.TryCancel();
+  std::unique_lock lock(signal_->mutex);
+  signal_->changed.wait(lock, [this] { return end_.has_value(); });
 }
 
 std::optional<v1::WatchPredictionResponse> WatchStream::TakeLocked() {
@@ -30,12 +30,6 @@ std::optional<v1::WatchPredictionResponse> WatchStream::TakeLocked() {
   v1::WatchPredictionResponse message = std::move(arrived_.front());
   arrived_.pop_front();
   return message;
-}
-
-void WatchStream::Close() {
-  context_.TryCancel();
-  std::unique_lock lock(signal_->mutex);
-  signal_->changed.wait(lock, [this] { return end_.has_value(); });
 }
 
 void WatchStream::OnReadDone(bool ok) {
@@ -55,8 +49,8 @@ void WatchStream::OnReadDone(bool ok) {
 }
 
 void WatchStream::OnDone(const grpc::Status& status) {
-  const std::shared_ptr<WatchStream> last_reference = std::move(self_);  // may destroy this on return
-  const std::shared_ptr<WatchSignal> signal = signal_;                   // outlives the lock
+  // From the moment the lock is released, the owner may have destroyed this.
+  const std::shared_ptr<WatchSignal> signal = signal_;
   const std::lock_guard lock(signal->mutex);
   end_ = status;
   signal->changed.notify_all();

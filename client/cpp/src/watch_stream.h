@@ -1,6 +1,6 @@
 // One WatchPrediction stream: reads as fast as the server sends and keeps what arrived until it is
-// taken. Owned by a Watch; gRPC's threads fill it, the thread in Next() empties it. It keeps itself
-// alive until gRPC is done with it.
+// taken. Owned by a Watch; gRPC's threads fill it, the thread in Next() empties it. Destroying it
+// cancels what is left and waits until gRPC is done with it.
 #ifndef DREAMGATE_CLIENT_CPP_SRC_WATCH_STREAM_H_
 #define DREAMGATE_CLIENT_CPP_SRC_WATCH_STREAM_H_
 
@@ -28,10 +28,13 @@ struct WatchSignal {
 
 class WatchStream final : public grpc::ClientReadReactor<v1::WatchPredictionResponse> {
  public:
-  static std::shared_ptr<WatchStream> Open(v1::VideoService::Stub& stub, const ClientOptions& options,
-                                           const v1::WatchPredictionRequest& request,
-                                           std::shared_ptr<Environment> environment,
-                                           std::shared_ptr<WatchSignal> signal);
+  // Opens the stream.
+  WatchStream(v1::VideoService::Stub& stub, const ClientOptions& options,
+              const v1::WatchPredictionRequest& request, std::shared_ptr<Environment> environment,
+              std::shared_ptr<WatchSignal> signal);
+
+  // Takes no network. Not with the mutex held, nor on a gRPC thread.
+  ~WatchStream() override;
 
   // The oldest message not taken yet. Needs signal->mutex.
   std::optional<v1::WatchPredictionResponse> TakeLocked();
@@ -42,21 +45,15 @@ class WatchStream final : public grpc::ClientReadReactor<v1::WatchPredictionResp
   // When the last message arrived, or the stream was opened. Needs signal->mutex.
   Environment::TimePoint LastSignOfLifeLocked() const { return last_sign_of_life_; }
 
-  // Cancels what is left and waits until gRPC is done, which takes no network. Without the mutex.
-  void Close();
-
  private:
-  WatchStream(std::shared_ptr<Environment> environment, std::shared_ptr<WatchSignal> signal);
-
   void OnReadDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
 
   const std::shared_ptr<Environment> environment_;
   const std::shared_ptr<WatchSignal> signal_;
   grpc::ClientContext context_;
-  v1::WatchPredictionRequest request_;
+  const v1::WatchPredictionRequest request_;
   v1::WatchPredictionResponse incoming_;  // gRPC's while a read is pending
-  std::shared_ptr<WatchStream> self_;     // until OnDone
 
   std::deque<v1::WatchPredictionResponse> arrived_;  // guarded by signal_->mutex, as what follows
   std::optional<grpc::Status> end_;
