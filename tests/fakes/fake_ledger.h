@@ -1,14 +1,20 @@
-// The ledger port in memory, with the same compare-and-set rules, completions posted to an executor,
-// and trouble on demand. A restart of the process is a new Gateway over the same FakeLedger.
+// The ledger port in memory, with the same rules as the real one, and trouble on demand. A restart of
+// the process is a new Gateway over the same FakeLedger.
+//
+// Every operation is two steps on the executor, as with a real ledger: first it takes effect, then its
+// answer arrives. A test that steps through virtual time can look, or end the process, in between.
 #ifndef DREAMGATE_TESTS_FAKES_FAKE_LEDGER_H_
 #define DREAMGATE_TESTS_FAKES_FAKE_LEDGER_H_
 
+#include <cstddef>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "server/core/ports.h"
 
 namespace dreamgate::fakes {
@@ -16,22 +22,32 @@ namespace dreamgate::fakes {
 class FakeLedger final : public core::Ledger {
  public:
   // What happens to writes: they take effect; or fail without effect; or take effect and are reported
-  // as failed (a COMMIT whose outcome was lost).
-  enum class Writes { kWork, kFail, kWorkButReportFailure };
+  // as failed (a COMMIT whose outcome was lost); or proposals are refused as if another process owned
+  // the prediction.
+  enum class Writes { kWork, kFail, kWorkButReportFailure, kRefuse };
 
   explicit FakeLedger(core::Executor& executor) : executor_(executor) {}
 
   void set_writes(Writes writes) { writes_ = writes; }
+  // Asked for every write. Empty: as `set_writes` says.
+  absl::AnyInvocable<Writes()> choose_writes;
   void set_reads_work(bool work) { reads_work_ = work; }
   // While held, operations queue up; releasing runs them in order.
   void Hold() { held_ = true; }
   void Release();
+  // The process is gone: what is held never happens.
+  void DropHeld();
 
   // Facts for tests.
   size_t reservations() const { return rows_.size(); }
   size_t writes_tried() const { return writes_tried_; }
   size_t loads() const { return loads_; }
-  std::shared_ptr<const core::Prediction> Find(const std::string& tenant, const std::string& id) const;
+  // The most proposals for one prediction that waited for their answers at the same time.
+  int most_proposals_outstanding() const { return most_proposals_outstanding_; }
+  std::shared_ptr<const core::Prediction> Find(const std::string& tenant,
+                                               const std::string& id) const;
+  // All that are not rejected, by tenant and id.
+  std::vector<std::shared_ptr<const core::Prediction>> All() const;
   const std::vector<core::AttemptOutcome>& attempt_outcomes() const { return attempt_outcomes_; }
 
   void set_commit_observer(core::CommitObserver* observer) override { observer_ = observer; }
@@ -51,7 +67,6 @@ class FakeLedger final : public core::Ledger {
   struct Row {
     core::StoredPrediction stored;
     std::shared_ptr<const core::Prediction> current;
-    std::string canonical;
     core::Attempt attempt;
     bool rejected = false;
   };
@@ -60,9 +75,23 @@ class FakeLedger final : public core::Ledger {
     std::string canonical;
     std::optional<core::Rejection> remembered;
   };
+  // An answer, and what the commit observer hears before it.
+  template <typename T>
+  struct Executed {
+    T answer;
+    std::shared_ptr<const core::Prediction> committed = nullptr;
+  };
 
-  void Run(absl::AnyInvocable<void() &&> operation);
+  template <typename T, typename Operation>
+  void Run(Operation operation, core::Completion<T> done);
+  Writes NextWrites();
   void Commit(Row& row, const core::Transition& transition);
+
+  Executed<absl::StatusOr<core::ReserveResult>> RunReserve(const core::Reservation& reservation);
+  Executed<absl::StatusOr<core::ProposeResult>> RunPropose(const core::Proposal& proposal);
+  absl::Status RunReject(const core::RejectRequest& request);
+  absl::StatusOr<core::StoredPrediction> RunLoad(const Key& key);
+  absl::StatusOr<core::ListPage> RunList(const core::ListQuery& query) const;
 
   core::Executor& executor_;
   core::CommitObserver* observer_ = nullptr;
@@ -71,8 +100,10 @@ class FakeLedger final : public core::Ledger {
   bool held_ = false;
   size_t writes_tried_ = 0;
   size_t loads_ = 0;
+  std::map<Key, int> proposals_outstanding_;
+  int most_proposals_outstanding_ = 0;
   std::vector<absl::AnyInvocable<void() &&>> waiting_;
-  std::map<Key, Row> rows_;          // by tenant and id
+  std::map<Key, Row> rows_;             // by tenant and id
   std::map<Key, RequestRow> requests_;  // by tenant and request_id
   std::vector<core::AttemptOutcome> attempt_outcomes_;
 };

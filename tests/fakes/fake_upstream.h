@@ -3,6 +3,7 @@
 #ifndef DREAMGATE_TESTS_FAKES_FAKE_UPSTREAM_H_
 #define DREAMGATE_TESTS_FAKES_FAKE_UPSTREAM_H_
 
+#include <cstddef>
 #include <deque>
 #include <string>
 #include <utility>
@@ -53,17 +54,25 @@ class FakeUpstream final : public core::Upstream {
   int posts_counted = 0;
   int gets_counted = 0;
 
-  // Answers the oldest waiting call.
-  void AnswerCreate(core::CreateOutcome outcome) {
-    auto done = std::move(creates.front().done);
-    creates.pop_front();
+  // The process is gone, and with it whoever waits for an answer.
+  void DropWaiting() {
+    creates.clear();
+    gets.clear();
+  }
+
+  // Answers the oldest waiting call, or that at `index`.
+  void AnswerCreate(core::CreateOutcome outcome, size_t index = 0) {
+    const auto create = creates.begin() + static_cast<std::ptrdiff_t>(index);
+    auto done = std::move(create->done);
+    creates.erase(create);
     executor_.Post([done = std::move(done), outcome = std::move(outcome)]() mutable {
       std::move(done)(std::move(outcome));
     });
   }
-  void AnswerGet(core::PollOutcome outcome) {
-    auto done = std::move(gets.front().done);
-    gets.pop_front();
+  void AnswerGet(core::PollOutcome outcome, size_t index = 0) {
+    const auto get = gets.begin() + static_cast<std::ptrdiff_t>(index);
+    auto done = std::move(get->done);
+    gets.erase(get);
     executor_.Post([done = std::move(done), outcome = std::move(outcome)]() mutable {
       std::move(done)(std::move(outcome));
     });
@@ -73,12 +82,12 @@ class FakeUpstream final : public core::Upstream {
                   core::Completion<core::CreateOutcome> done) override {
     ++posts_counted;
     creates.push_back({request, std::move(done)});
-    if (answer_creates) AnswerCreate(answer_creates(request));
+    if (answer_creates) AnswerCreate(answer_creates(request), creates.size() - 1);
   }
   void GetTask(const std::string& upstream_id, core::Completion<core::PollOutcome> done) override {
     ++gets_counted;
     gets.push_back({upstream_id, std::move(done)});
-    if (answer_gets) AnswerGet(answer_gets(upstream_id));
+    if (answer_gets) AnswerGet(answer_gets(upstream_id), gets.size() - 1);
   }
   std::string KeyFingerprint() const override { return "0123456789abcdef"; }
 

@@ -1,5 +1,7 @@
 #include "tests/fakes/virtual_time.h"
 
+#include <algorithm>
+
 namespace dreamgate::fakes {
 
 class VirtualTimer final : public core::Timers::Timer {
@@ -25,21 +27,20 @@ void VirtualTime::Post(absl::AnyInvocable<void() &&> work) {
 
 bool VirtualTime::RunNext(absl::Time until) {
   if (queue_.empty() || queue_.begin()->first.first > until) return false;
-  auto next = queue_.extract(queue_.begin());  // out of the queue first: it may destroy its own timer
+  auto next =
+      queue_.extract(queue_.begin());  // out of the queue first: it may destroy its own timer
   now_ = std::max(now_, next.key().first);
   std::move(next.mapped())();
   return true;
 }
 
 void VirtualTime::RunDue() {
-  while (RunNext(now_)) {
-  }
+  while (RunNext(now_)) {}
 }
 
 void VirtualTime::Advance(absl::Duration by) {
   const absl::Time until = now_ + by;
-  while (RunNext(until)) {
-  }
+  while (RunNext(until)) {}
   now_ = until;
 }
 
@@ -52,6 +53,11 @@ bool VirtualTime::AdvanceUntil(absl::AnyInvocable<bool()> condition, absl::Durat
     }
   }
   return true;
+}
+
+void VirtualTime::DropAll() {
+  // One by one and out of the queue first: destroying one may cancel or post others.
+  while (!queue_.empty()) queue_.extract(queue_.begin());
 }
 
 }  // namespace dreamgate::fakes

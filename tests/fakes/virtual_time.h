@@ -16,18 +16,25 @@ namespace dreamgate::fakes {
 
 class VirtualTime final : public core::Clock, public core::Timers, public core::Executor {
  public:
+  ~VirtualTime() override { DropAll(); }
+
   absl::Time Now() const override { return now_; }
 
   [[nodiscard]] std::unique_ptr<Timer> After(absl::Duration delay,
                                              absl::AnyInvocable<void() &&> callback) override;
   void Post(absl::AnyInvocable<void() &&> work) override;
 
+  // Runs one thing that is due now. False: there is none.
+  bool Step() { return RunNext(now_); }
   // Runs what is due now, and what that posts, until nothing is due.
   void RunDue();
   // Moves time forward, running everything on the way at its time.
   void Advance(absl::Duration by);
   // Advances until `condition` holds, by at most `limit`. Returns whether it holds.
   bool AdvanceUntil(absl::AnyInvocable<bool()> condition, absl::Duration limit);
+
+  // Destroys everything that waits without running it, as the end of a process does.
+  void DropAll();
 
   size_t waiting() const { return queue_.size(); }
 

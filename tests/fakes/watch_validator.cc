@@ -7,7 +7,8 @@ namespace dreamgate::fakes {
 void WatchValidator::OnUpdate(int64_t sequence, core::State state) {
   if (ended_ok_) violations_.push_back(absl::StrCat("update ", sequence, " after the end"));
   if (terminal_seen_) {
-    violations_.push_back(absl::StrCat("Terminal once: update ", sequence, " after the terminal one"));
+    violations_.push_back(
+        absl::StrCat("Terminal once: update ", sequence, " after the terminal one"));
   }
   if (last_sequence_ && sequence <= *last_sequence_) {
     violations_.push_back(absl::StrCat("Unique, Ordered: ", sequence, " after ", *last_sequence_));
@@ -15,8 +16,9 @@ void WatchValidator::OnUpdate(int64_t sequence, core::State state) {
     violations_.push_back(absl::StrCat("Reliable: ", sequence, " follows ", *last_sequence_));
   }
   if (!seen_.empty() && !core::IsLegalTransition(seen_.back().state, state)) {
-    violations_.push_back(absl::StrCat("illegal transition from ", core::StateName(seen_.back().state),
-                                       " to ", core::StateName(state)));
+    violations_.push_back(absl::StrCat("illegal transition from ",
+                                       core::StateName(seen_.back().state), " to ",
+                                       core::StateName(state)));
   }
   last_sequence_ = sequence;
   seen_.push_back({sequence, state});
@@ -24,8 +26,10 @@ void WatchValidator::OnUpdate(int64_t sequence, core::State state) {
 }
 
 void WatchValidator::OnEnd(bool ok) {
-  // A watch that resumes at the terminal transition sees no update and ends with OK.
-  if (ok && !terminal_seen_ && !seen_.empty()) {
+  if (ended_ok_) violations_.push_back("a second end");
+  // Only a watch that resumes at the terminal transition sees no update and ends with OK.
+  const bool resumed_at_the_end = seen_.empty() && last_sequence_.has_value();
+  if (ok && !terminal_seen_ && !resumed_at_the_end) {
     violations_.push_back("OK without the terminal state");
   }
   ended_ok_ = ok;

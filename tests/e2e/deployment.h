@@ -1,0 +1,127 @@
+// The whole of it on one machine: the simulator in this process, the real server program beside it,
+// and real client channels.
+#ifndef DREAMGATE_TESTS_E2E_DEPLOYMENT_H_
+#define DREAMGATE_TESTS_E2E_DEPLOYMENT_H_
+
+#include <grpcpp/channel.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "dreamgate/v1/video_service.grpc.pb.h"
+#include "tests/e2e/child_process.h"
+#include "tests/fakes/watch_validator.h"
+#include "tests/simulator/simulator.h"
+
+namespace dreamgate::e2e {
+
+// How long a test waits for what must come; only a failing test waits this long.
+inline constexpr absl::Duration kPatience = absl::Seconds(60);
+
+// The server program. Its ledger lives in a folder of the deployment and survives restarts.
+class Server {
+ public:
+  // Starts it and waits until it serves. `extra` arguments come last and win.
+  Server(const TemporaryFolder& folder, const std::string& upstream_url,
+         std::vector<std::string> extra, std::optional<uint64_t> file_size_limit = std::nullopt);
+
+  ChildProcess& process() { return *process_; }
+  int grpc_port() const { return grpc_port_; }
+  int admin_port() const { return admin_port_; }
+  // A channel of its own, sharing no connection with others.
+  std::shared_ptr<grpc::Channel> Connect() const;
+  std::unique_ptr<v1::VideoService::Stub> Stub() const {
+    return v1::VideoService::NewStub(Connect());
+  }
+
+ private:
+  std::unique_ptr<ChildProcess> process_;
+  int grpc_port_ = 0;
+  int admin_port_ = 0;
+};
+
+class Deployment {
+ public:
+  explicit Deployment(std::vector<std::string> server_arguments = {},
+                      simulator::Options simulator_options = {});
+
+  simulator::Simulator& simulator() { return *simulator_; }
+  Server& server() { return *server_; }
+  const TemporaryFolder& folder() const { return folder_; }
+  v1::VideoService::Stub& stub() { return *stub_; }
+
+  // Ends the server (SIGKILL) and starts it again on the same ledger.
+  void CrashAndRestart();
+  // Starts the server with other arguments on the same ledger; the running one is ended with SIGTERM.
+  void Restart(std::vector<std::string> server_arguments);
+
+ private:
+  TemporaryFolder folder_;
+  std::unique_ptr<simulator::Simulator> simulator_;
+  std::vector<std::string> server_arguments_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<v1::VideoService::Stub> stub_;
+};
+
+v1::SubmitVideoRequest Request(const std::string& request_id,
+                               const std::string& prompt = "a red kite");
+
+struct SubmitResult {
+  grpc::Status status;
+  v1::SubmitVideoResponse response;
+};
+SubmitResult Submit(v1::VideoService::Stub& stub, const v1::SubmitVideoRequest& request,
+                    const std::string& token = "");
+// Submits and expects OK.
+v1::Prediction MustSubmit(v1::VideoService::Stub& stub, const std::string& request_id,
+                          const std::string& prompt = "a red kite");
+
+// A watch stream that collects what it sees; every update goes through the watch validator.
+class Stream final : private grpc::ClientReadReactor<v1::WatchPredictionResponse> {
+ public:
+  Stream(v1::VideoService::Stub& stub, const std::string& prediction_id,
+         std::optional<int64_t> after_sequence = std::nullopt, const std::string& token = "");
+  ~Stream() override;  // cancels and waits for the end
+
+  bool WaitForUpdates(size_t count, absl::Duration timeout = kPatience);
+  bool WaitForHeartbeats(size_t count, absl::Duration timeout = kPatience);
+  bool WaitForEnd(absl::Duration timeout = kPatience);
+  void Cancel() { context_.TryCancel(); }
+
+  std::vector<v1::Prediction> updates() const;
+  std::vector<v1::PredictionState> states() const;
+  std::vector<v1::Heartbeat> heartbeats() const;
+  bool saw_reconnect() const;
+  grpc::Status status() const;  // once it has ended
+  std::vector<std::string> violations() const;
+
+ private:
+  void OnReadDone(bool ok) override;
+  void OnDone(const grpc::Status& status) override;
+  bool WaitUntil(const std::function<bool()>& condition, absl::Duration timeout);
+
+  grpc::ClientContext context_;
+  v1::WatchPredictionRequest request_;
+  v1::WatchPredictionResponse response_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<v1::Prediction> updates_;
+  std::vector<v1::Heartbeat> heartbeats_;
+  bool reconnect_ = false;
+  std::optional<grpc::Status> status_;
+  fakes::WatchValidator validator_;
+};
+
+// The body of an HTTP GET from the admin port.
+std::string AdminGet(int port, const std::string& path);
+
+}  // namespace dreamgate::e2e
+
+#endif  // DREAMGATE_TESTS_E2E_DEPLOYMENT_H_

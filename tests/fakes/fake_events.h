@@ -1,0 +1,35 @@
+// Counts what the core says has happened.
+#ifndef DREAMGATE_TESTS_FAKES_FAKE_EVENTS_H_
+#define DREAMGATE_TESTS_FAKES_FAKE_EVENTS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "server/core/ports.h"
+
+namespace dreamgate::fakes {
+
+class FakeEvents final : public core::Events {
+ public:
+  void Log(core::LogLevel level, absl::string_view message, const core::LogFields&) override {
+    if (level == core::LogLevel::kError) errors.emplace_back(message);
+  }
+  void SubmissionFinished(absl::string_view outcome, absl::Duration) override {
+    ++submissions[std::string(outcome)];
+  }
+  void ObservationDropped(absl::string_view why) override { ++dropped[std::string(why)]; }
+  void PredictionsInFlight(int64_t count) override { predictions_in_flight = count; }
+  void OrphanRecorded() override { ++orphans; }
+
+  std::vector<std::string> errors;  // messages logged as errors
+  std::map<std::string, int> submissions;
+  std::map<std::string, int> dropped;
+  int64_t predictions_in_flight = 0;
+  int orphans = 0;
+};
+
+}  // namespace dreamgate::fakes
+
+#endif  // DREAMGATE_TESTS_FAKES_FAKE_EVENTS_H_
