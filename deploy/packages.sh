@@ -17,7 +17,8 @@ packages_of() {
     test) echo libgtest-dev libgmock-dev libbenchmark-dev python3 curl openssl ;;
     check) # what only .ci/run needs
       echo clang-16 clang-format-16 clang-tidy-16 libclang-rt-16-dev shellcheck python3-venv jq
-      command -v npm >/dev/null || echo nodejs npm ;;
+      command -v npm >/dev/null || echo nodejs npm
+      command -v go >/dev/null || echo golang-go ;;
     demo) echo ffmpeg ;; # makes and inspects the quick start's video
     *)
       echo "deploy/packages.sh: unknown group '$1'" >&2
