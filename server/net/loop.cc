@@ -5,12 +5,11 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "server/net/loop_asio.h"
 
 namespace dreamgate::net {
@@ -26,9 +25,11 @@ struct Loop::State {
       context.get_executor()};
   std::thread thread;
 
-  absl::Mutex mutex;
-  std::vector<Work> posted ABSL_GUARDED_BY(mutex);
-  bool closed ABSL_GUARDED_BY(mutex) = false;
+  // Not absl::Mutex: packaged Abseil is not compiled for ThreadSanitizer, which then sees no order
+  // between the threads that meet here.
+  std::mutex mutex;
+  std::vector<Work> posted;  // guarded by mutex
+  bool closed = false;       // guarded by mutex
 };
 
 namespace {
@@ -37,13 +38,13 @@ class AsioTimer : public LoopTimer {
  public:
   AsioTimer(std::shared_ptr<void> context_owner, asio::io_context& context, absl::Duration delay,
             Work callback)
-      : pending_(std::make_shared<Pending>(std::move(context_owner), context,
-                                           std::move(callback))) {
+      : pending_(
+            std::make_shared<Pending>(std::move(context_owner), context, std::move(callback))) {
     // Far deadlines overflow the clock; a year is never.
     delay = std::clamp(delay, absl::ZeroDuration(), absl::Hours(24 * 365));
     pending_->timer.expires_after(absl::ToChronoNanoseconds(delay));
-    // The handler owns nothing: once the AsioTimer is gone, there is nothing left to run, even if the
-    // timer had already fired and its handler was waiting in the queue.
+    // The handler owns nothing: once the AsioTimer is gone, there is nothing left to run, even if
+    // the timer had already fired and its handler was waiting in the queue.
     pending_->timer.async_wait(
         [weak = std::weak_ptr<Pending>(pending_)](const boost::system::error_code& error) {
           std::shared_ptr<Pending> alive = weak.lock();
@@ -79,7 +80,7 @@ void Loop::Stop() {
   std::vector<Work> never_run;
   bool wake = false;
   {
-    absl::MutexLock lock(&state_->mutex);
+    const std::lock_guard<std::mutex> lock(state_->mutex);
     if (!state_->closed) {
       state_->closed = true;
       state_->posted.push_back([state = state_.get()] { state->context.stop(); });
@@ -93,23 +94,22 @@ void Loop::Stop() {
 }
 
 void Loop::Post(Work work) {
-  absl::ReleasableMutexLock lock(&state_->mutex);
-  if (state_->closed) {
-    lock.Release();  // the destructor of `work` may post again
-    return;
+  bool wake = false;
+  {
+    const std::lock_guard<std::mutex> lock(state_->mutex);
+    if (state_->closed) return;  // `work` dies after the lock: its destructor may post, too
+    state_->posted.push_back(std::move(work));
+    wake = state_->posted.size() == 1;
   }
-  state_->posted.push_back(std::move(work));
-  const bool wake = state_->posted.size() == 1;
-  lock.Release();
   if (wake) asio::post(state_->context, [this] { RunPosted(); });
 }
 
-// One Asio handler runs everything posted so far, so that posting costs a push and sockets still get
-// their turn between two batches.
+// One Asio handler runs everything posted so far, so that posting costs a push and sockets still
+// get their turn between two batches.
 void Loop::RunPosted() {
   std::vector<Work> batch;
   {
-    absl::MutexLock lock(&state_->mutex);
+    const std::lock_guard<std::mutex> lock(state_->mutex);
     batch.swap(state_->posted);
   }
   for (Work& work : batch) {

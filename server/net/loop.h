@@ -17,8 +17,8 @@ class io_context;
 
 namespace dreamgate::net {
 
-// A pending callback. Destroying it cancels it: the callback will not run afterwards. It may outlive
-// the Loop.
+// A pending callback. Destroying it cancels it: the callback will not run afterwards. It may
+// outlive the Loop.
 class LoopTimer {
  public:
   virtual ~LoopTimer() = default;

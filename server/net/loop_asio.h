@@ -1,5 +1,5 @@
-// The loop as Asio sees it, for the few files that own sockets (net, upstream, web). Handlers run on
-// the loop's thread.
+// The loop as Asio sees it, for the few files that own sockets (net, upstream, web). Handlers run
+// on the loop's thread.
 #ifndef DREAMGATE_SERVER_NET_LOOP_ASIO_H_
 #define DREAMGATE_SERVER_NET_LOOP_ASIO_H_
 

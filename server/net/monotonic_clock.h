@@ -1,4 +1,5 @@
-// A clock for intervals and deadlines: never set, never stepping. Its epoch means nothing. Any thread.
+// A clock for intervals and deadlines: never set, never stepping. Its epoch means nothing. Any
+// thread.
 #ifndef DREAMGATE_SERVER_NET_MONOTONIC_CLOCK_H_
 #define DREAMGATE_SERVER_NET_MONOTONIC_CLOCK_H_
 

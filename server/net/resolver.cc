@@ -4,16 +4,16 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <thread>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "server/net/monotonic_clock.h"
 #include "server/net/url.h"
 
@@ -44,10 +44,11 @@ struct Resolver::State {
   ResolverOptions options;
   std::map<std::string, CacheEntry> cache;  // the loop's
 
-  absl::Mutex mutex;
-  std::deque<std::string> questions ABSL_GUARDED_BY(mutex);
-  bool stopping ABSL_GUARDED_BY(mutex) = false;
-  bool looking_up ABSL_GUARDED_BY(mutex) = false;
+  std::mutex mutex;  // guards the next three
+  std::deque<std::string> questions;
+  bool stopping = false;
+  bool looking_up = false;
+  std::condition_variable something_to_do;
   std::thread thread;
 
   void OnAnswer(const std::string& host, absl::StatusOr<Addresses> answer);
@@ -58,12 +59,10 @@ void Resolver::State::RunLookups(const std::shared_ptr<State>& state) {
   while (true) {
     std::string host;
     {
-      absl::MutexLock lock(&state->mutex);
+      std::unique_lock<std::mutex> lock(state->mutex);
       state->looking_up = false;
-      const auto something_to_do = [&state]() ABSL_SHARED_LOCKS_REQUIRED(state->mutex) {
-        return state->stopping || !state->questions.empty();
-      };
-      state->mutex.Await(absl::Condition(&something_to_do));
+      state->something_to_do.wait(
+          lock, [&state] { return state->stopping || !state->questions.empty(); });
       if (state->stopping) return;
       host = std::move(state->questions.front());
       state->questions.pop_front();
@@ -73,7 +72,7 @@ void Resolver::State::RunLookups(const std::shared_ptr<State>& state) {
     if (answer.ok() && answer->empty()) {
       answer = absl::UnavailableError(absl::StrCat("\"", host, "\" has no address"));
     }
-    absl::MutexLock lock(&state->mutex);
+    const std::lock_guard<std::mutex> lock(state->mutex);
     if (state->stopping) return;
     state->loop.Post([state, host, answer = std::move(answer)]() mutable {
       state->OnAnswer(host, std::move(answer));
@@ -83,7 +82,7 @@ void Resolver::State::RunLookups(const std::shared_ptr<State>& state) {
 
 void Resolver::State::OnAnswer(const std::string& host, absl::StatusOr<Addresses> answer) {
   {
-    absl::MutexLock lock(&mutex);
+    const std::lock_guard<std::mutex> lock(mutex);
     if (stopping) return;
   }
   CacheEntry& entry = cache[host];
@@ -105,9 +104,10 @@ Resolver::Resolver(Loop& loop, ResolverOptions options)
 Resolver::~Resolver() {
   bool hanging = false;
   {
-    absl::MutexLock lock(&state_->mutex);
+    const std::lock_guard<std::mutex> lock(state_->mutex);
     state_->stopping = true;
     hanging = state_->looking_up;
+    state_->something_to_do.notify_all();
   }
   state_->cache.clear();
   if (hanging) {
@@ -119,9 +119,8 @@ Resolver::~Resolver() {
 
 void Resolver::Resolve(const std::string& host, Done done) {
   if (IsIpLiteral(host)) {
-    state_->loop.Post([done = std::move(done), host]() mutable {
-      std::move(done)(Addresses{host});
-    });
+    state_->loop.Post(
+        [done = std::move(done), host]() mutable { std::move(done)(Addresses{host}); });
     return;
   }
   CacheEntry& entry = state_->cache[host];
@@ -133,8 +132,9 @@ void Resolver::Resolve(const std::string& host, Done done) {
   }
   entry.waiting.push_back(std::move(done));
   if (entry.waiting.size() > 1) return;
-  absl::MutexLock lock(&state_->mutex);
+  const std::lock_guard<std::mutex> lock(state_->mutex);
   state_->questions.push_back(host);
+  state_->something_to_do.notify_all();
 }
 
 Addresses InterleaveFamilies(const Addresses& addresses) {

@@ -1,6 +1,6 @@
-// Names to addresses. getaddrinfo blocks and cannot be cancelled, so it runs on a thread of its own;
-// everything else (cache, joining of equal questions) happens on the loop. Owned by app, shared by
-// all clients; destroyed on the loop, or by the thread that stopped the loop.
+// Names to addresses. getaddrinfo blocks and cannot be cancelled, so it runs on a thread of its
+// own; everything else (cache, joining of equal questions) happens on the loop. Owned by app,
+// shared by all clients; destroyed on the loop, or by the thread that stopped the loop.
 #ifndef DREAMGATE_SERVER_NET_RESOLVER_H_
 #define DREAMGATE_SERVER_NET_RESOLVER_H_
 
@@ -35,14 +35,14 @@ class Resolver {
   using Done = absl::AnyInvocable<void(absl::StatusOr<Addresses>) &&>;
 
   Resolver(Loop& loop, ResolverOptions options);
-  // Waits for nothing: a lookup that hangs is left behind and its answer dropped. No completion runs
-  // afterwards.
+  // Waits for nothing: a lookup that hangs is left behind and its answer dropped. No completion
+  // runs afterwards.
   ~Resolver();
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
 
-  // On the loop. `done` runs on the loop, later, exactly once. Equal questions share one lookup. When
-  // a lookup fails and an older answer is known, that one is given (stale beats nothing).
+  // On the loop. `done` runs on the loop, later, exactly once. Equal questions share one lookup.
+  // When a lookup fails and an older answer is known, that one is given (stale beats nothing).
   void Resolve(const std::string& host, Done done);
 
  private:

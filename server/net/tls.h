@@ -1,5 +1,6 @@
-// TLS contexts: what we trust as a client, what we show as a server. Made once at the start and shared
-// by all connections; immutable afterwards. Free of OpenSSL and Asio; see tls_asio.h for the inside.
+// TLS contexts: what we trust as a client, what we show as a server. Made once at the start and
+// shared by all connections; immutable afterwards. Free of OpenSSL and Asio; see tls_asio.h for the
+// inside.
 #ifndef DREAMGATE_SERVER_NET_TLS_H_
 #define DREAMGATE_SERVER_NET_TLS_H_
 

@@ -69,7 +69,8 @@ std::string Url::Authority() const {
 absl::StatusOr<Url> ParseUrl(absl::string_view text) {
   Url url;
   const size_t scheme_end = text.find("://");
-  if (scheme_end == absl::string_view::npos) return Refuse("it must begin with http:// or https://");
+  if (scheme_end == absl::string_view::npos)
+    return Refuse("it must begin with http:// or https://");
   const std::string scheme = absl::AsciiStrToLower(text.substr(0, scheme_end));
   if (scheme != "http" && scheme != "https") {
     return Refuse("its scheme must be http or https");
@@ -104,7 +105,8 @@ absl::StatusOr<Url> ParseUrl(absl::string_view text) {
   url.port = url.https ? 443 : 80;
   if (has_port) {
     uint32_t number = 0;
-    if (port.empty() || port.size() > 5 || !absl::ascii_isdigit(static_cast<unsigned char>(port[0])) ||
+    if (port.empty() || port.size() > 5 ||
+        !absl::ascii_isdigit(static_cast<unsigned char>(port[0])) ||
         !absl::SimpleAtoi(port, &number) || number < 1 || number > 65535) {
       return Refuse("its port must be 1 to 65535");
     }
@@ -112,7 +114,8 @@ absl::StatusOr<Url> ParseUrl(absl::string_view text) {
   }
 
   if (absl::StrContains(text, '#')) return Refuse("it must not contain a fragment (\"#\")");
-  if (!IsPathOrQuery(text)) return Refuse("its path or query contains characters that need encoding");
+  if (!IsPathOrQuery(text))
+    return Refuse("its path or query contains characters that need encoding");
   const size_t question = text.find('?');
   url.path = std::string(text.substr(0, question));
   if (question != absl::string_view::npos) url.query = std::string(text.substr(question + 1));

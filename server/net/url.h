@@ -1,5 +1,5 @@
-// Absolute http and https URLs as an operator writes them into the configuration. Strict: what is not
-// surely right is refused with a reason. Plain values, any thread.
+// Absolute http and https URLs as an operator writes them into the configuration. Strict: what is
+// not surely right is refused with a reason. Plain values, any thread.
 #ifndef DREAMGATE_SERVER_NET_URL_H_
 #define DREAMGATE_SERVER_NET_URL_H_
 
@@ -13,7 +13,7 @@ namespace dreamgate::net {
 
 struct Url {
   bool https = false;
-  std::string host;  // lower case; an IPv6 literal without its brackets
+  std::string host;   // lower case; an IPv6 literal without its brackets
   uint16_t port = 0;  // the scheme's default if none was given
   std::string path;   // as written: empty, or beginning with "/"
   std::string query;  // as written, without the "?"

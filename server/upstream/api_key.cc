@@ -37,8 +37,7 @@ absl::StatusOr<std::string> ReadKeyFile(const std::string& file) {
   std::string text(static_cast<size_t>(kLongestKey) + 1, '\0');
   if (stream) stream.read(text.data(), kLongestKey + 1);
   if (!stream.is_open() || stream.bad()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot read the API key file \"", file, "\""));
+    return absl::InvalidArgumentError(absl::StrCat("cannot read the API key file \"", file, "\""));
   }
   const std::streamsize got = stream.gcount();
   if (got > kLongestKey) {
@@ -98,7 +97,7 @@ void ApiKey::Reread() {
 std::string ApiKey::Fingerprint() { return wavespeed::KeyFingerprint(Current()); }
 
 ApiKey::FileVersion ApiKey::VersionOf(const std::string& file) {
-  struct stat facts{};
+  struct stat facts {};
   if (stat(file.c_str(), &facts) != 0) return {};
   return {facts.st_ino, facts.st_size, absl::TimeFromTimespec(facts.st_mtim)};
 }

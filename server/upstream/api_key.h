@@ -16,8 +16,8 @@ namespace dreamgate::upstream {
 
 class ApiKey {
  public:
-  // InvalidArgument if the text, trimmed, is empty or holds anything but printable ASCII (a line break
-  // in a header would be an injection).
+  // InvalidArgument if the text, trimmed, is empty or holds anything but printable ASCII (a line
+  // break in a header would be an injection).
   static absl::StatusOr<std::unique_ptr<ApiKey>> FromText(const std::string& text);
 
   // The same rules, and the file must be readable; the Status names the file. `now` is a monotonic

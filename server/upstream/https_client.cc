@@ -102,14 +102,14 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
     }
   }
 
-  // A quarter of the connections is kept from each kind, so that POSTs which wait minutes for a late
-  // answer cannot stop the polling, and the other way round.
+  // A quarter of the connections is kept from each kind, so that POSTs which wait minutes for a
+  // late answer cannot stop the polling, and the other way round.
   bool HasRoomFor(size_t kind) const {
     const int limit = options_.max_connections;
     const int share = limit == 1 ? 1 : limit - std::max(1, limit / 4);
-    const auto same_kind = std::count_if(
-        in_flight_.begin(), in_flight_.end(),
-        [kind](const std::shared_ptr<Call>& call) { return call->Kind() == kind; });
+    const auto same_kind =
+        std::count_if(in_flight_.begin(), in_flight_.end(),
+                      [kind](const std::shared_ptr<Call>& call) { return call->Kind() == kind; });
     return static_cast<int>(in_flight_.size()) < limit && same_kind < share;
   }
 
@@ -164,8 +164,8 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
     }
     // The peer closed the pooled connection just before we used it. That is nobody's failure; a GET
     // goes out again at once, on a new connection.
-    const bool stale = !result.answer.has_value() && call->pooled && !result.response_started &&
-                       !result.timed_out;
+    const bool stale =
+        !result.answer.has_value() && call->pooled && !result.response_started && !result.timed_out;
     if (stale && call->request.idempotent && !closed_) return Open(call);
 
     EndFlight(call);

@@ -1,9 +1,9 @@
-// A pool of connections to one origin. Knows about connections and their reuse, nothing of WaveSpeed.
-// Owned by WaveSpeedClient and entered on the loop only.
+// A pool of connections to one origin. Knows about connections and their reuse, nothing of
+// WaveSpeed. Owned by WaveSpeedClient and entered on the loop only.
 //
-// The rule the whole gateway rests on: a request that is not idempotent is written at most once, and
-// only on a connection that is new or was in use a moment ago. It failed "unsent" only if its first
-// write was never started.
+// The rule the whole gateway rests on: a request that is not idempotent is written at most once,
+// and only on a connection that is new or was in use a moment ago. It failed "unsent" only if its
+// first write was never started.
 #ifndef DREAMGATE_SERVER_UPSTREAM_HTTPS_CLIENT_H_
 #define DREAMGATE_SERVER_UPSTREAM_HTTPS_CLIENT_H_
 
@@ -66,8 +66,8 @@ class HttpsClient {
   // the order sent. Neither kind (idempotent or not) can take all connections from the other.
   void Send(HttpRequest request, Done done);
 
-  // Ends everything: what waits or is still connecting fails unsent, what is in flight fails as sent.
-  // `done` runs after all their completions. Later requests fail unsent.
+  // Ends everything: what waits or is still connecting fails unsent, what is in flight fails as
+  // sent. `done` runs after all their completions. Later requests fail unsent.
   void Close(absl::AnyInvocable<void() &&> done);
 
   PoolCounts Counts() const;

@@ -37,8 +37,9 @@ namespace {
 // More interim (1xx) answers than anybody sends.
 constexpr int kMostInterimAnswers = 32;
 
-// Connects to the first address that answers: the next one is tried when the one before failed or has
-// kept us waiting for the stagger. Owned by its handlers; ends when one wins, all failed or Cancel.
+// Connects to the first address that answers: the next one is tried when the one before failed or
+// has kept us waiting for the stagger. Owned by its handlers; ends when one wins, all failed or
+// Cancel.
 class AddressRace : public std::enable_shared_from_this<AddressRace> {
  public:
   using Done = absl::AnyInvocable<void(absl::Status, std::optional<tcp::socket>) &&>;
@@ -70,10 +71,10 @@ class AddressRace : public std::enable_shared_from_this<AddressRace> {
     auto socket = std::make_shared<tcp::socket>(net::AsioContext(loop_));
     sockets_.push_back(socket);
     ++running_;
-    socket->async_connect(
-        endpoint, [self = shared_from_this(), socket, endpoint](const error_code& error) {
-          self->OnConnected(*socket, endpoint, error);
-        });
+    socket->async_connect(endpoint,
+                          [self = shared_from_this(), socket, endpoint](const error_code& error) {
+                            self->OnConnected(*socket, endpoint, error);
+                          });
     if (next_ < endpoints_.size()) {
       stagger_timer_ = loop_.After(stagger_, [this] { TryNext(); });
     }
@@ -117,15 +118,15 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
       FailOpen(absl::StrCat("no connection to ", Origin(), " within ",
                             absl::FormatDuration(options_.connect_timeout)));
     });
-    resolver_.Resolve(options_.host, [self = shared_from_this()](
-                                         absl::StatusOr<net::Addresses> addresses) {
-      if (!self->opened_) return;  // timed out or shut meanwhile
-      if (!addresses.ok()) {
-        return self->FailOpen(absl::StrCat("no address for ", self->options_.host, ": ",
-                                           addresses.status().message()));
-      }
-      self->Connect(*addresses);
-    });
+    resolver_.Resolve(options_.host,
+                      [self = shared_from_this()](absl::StatusOr<net::Addresses> addresses) {
+                        if (!self->opened_) return;  // timed out or shut meanwhile
+                        if (!addresses.ok()) {
+                          return self->FailOpen(absl::StrCat("no address for ", self->options_.host,
+                                                             ": ", addresses.status().message()));
+                        }
+                        self->Connect(*addresses);
+                      });
   }
 
   void Exchange(std::string request, absl::Duration timeout, Exchanged done) override {
@@ -155,8 +156,8 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
   void WatchIdle(absl::Duration timeout, absl::AnyInvocable<void() &&> gone) override {
     gone_ = std::move(gone);
     deadline_ = loop_.After(timeout, [this] { FinishIdle(); });
-    // Nothing legitimate arrives between two exchanges, so "readable" is reason enough to let go. No
-    // byte is consumed, so the wait can be cancelled and the stream used again, TLS included.
+    // Nothing legitimate arrives between two exchanges, so "readable" is reason enough to let go.
+    // No byte is consumed, so the wait can be cancelled and the stream used again, TLS included.
     const uint64_t watch = ++idle_watch_;
     socket_.async_wait(tcp::socket::wait_read,
                        [self = shared_from_this(), watch](const error_code&) {
@@ -349,7 +350,7 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
     if (!gone_) return;
     ++idle_watch_;
     deadline_.reset();
-    absl::AnyInvocable<void() &&> gone = std::move(gone_);
+    absl::AnyInvocable<void()&&> gone = std::move(gone_);
     gone_ = nullptr;
     std::move(gone)();
   }
@@ -379,10 +380,10 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
   std::shared_ptr<AddressRace> race_;             // while connecting
   std::unique_ptr<net::LoopTimer> deadline_;      // of whatever is under way
 
-  Opened opened_;        // set while opening
-  Exchanged exchanged_;  // set while exchanging
+  Opened opened_;                       // set while opening
+  Exchanged exchanged_;                 // set while exchanging
   absl::AnyInvocable<void() &&> gone_;  // set while idle
-  uint64_t idle_watch_ = 0;  // tells a wait that was cancelled from the present one
+  uint64_t idle_watch_ = 0;             // tells a wait that was cancelled from the present one
 
   std::string request_;
   bool written_ = false;  // all of request_

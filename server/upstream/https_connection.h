@@ -1,6 +1,6 @@
 // One connection to the origin, plain or TLS, and one exchange on it at a time. Owned by the pool,
-// entered on the loop only; every completion runs on the loop, later, exactly once. The Beast and TLS
-// templates stay in the .cc file.
+// entered on the loop only; every completion runs on the loop, later, exactly once. The Beast and
+// TLS templates stay in the .cc file.
 #ifndef DREAMGATE_SERVER_UPSTREAM_HTTPS_CONNECTION_H_
 #define DREAMGATE_SERVER_UPSTREAM_HTTPS_CONNECTION_H_
 
@@ -22,7 +22,7 @@ namespace dreamgate::upstream {
 struct ConnectionOptions {
   std::string host;  // a name or an IP literal
   uint16_t port = 443;
-  std::shared_ptr<net::TlsContext> tls;  // null: plain HTTP
+  std::shared_ptr<net::TlsContext> tls;               // null: plain HTTP
   absl::Duration connect_timeout = absl::Seconds(5);  // resolving and all addresses together
   absl::Duration tls_timeout = absl::Seconds(5);
   // How long one address may keep the next one waiting (RFC 8305 recommends 250 ms).
@@ -34,10 +34,10 @@ struct ConnectionOptions {
 // What became of one exchange.
 struct ExchangeResult {
   std::optional<wavespeed::HttpAnswer> answer;  // set: complete
-  std::string problem;            // if there is no answer
-  bool response_started = false;  // at least one byte of the response arrived
+  std::string problem;                          // if there is no answer
+  bool response_started = false;                // at least one byte of the response arrived
   bool timed_out = false;
-  bool reusable = false;          // the connection may serve another exchange
+  bool reusable = false;  // the connection may serve another exchange
 };
 
 class HttpsConnection {

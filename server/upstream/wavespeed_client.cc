@@ -25,8 +25,7 @@ int HttpStatusOf(const HttpResult& result) {
   return answer == nullptr ? 0 : answer->status;
 }
 
-core::CreateOutcome JudgeCreate(const HttpResult& result,
-                                const wavespeed::AnswerContext& context) {
+core::CreateOutcome JudgeCreate(const HttpResult& result, const wavespeed::AnswerContext& context) {
   if (const auto* failure = std::get_if<HttpFailure>(&result)) {
     if (failure->sent) return core::CreateUnknown{failure->problem};
     return core::CreateNotSent{failure->problem};
@@ -99,8 +98,7 @@ absl::StatusOr<std::unique_ptr<WaveSpeedClient>> WaveSpeedClient::Create(
     const WaveSpeedOptions& options) {
   absl::StatusOr<net::Url> base = net::ParseUrl(options.base_url);
   if (!base.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("upstream base URL: ", base.status().message()));
+    return absl::InvalidArgumentError(absl::StrCat("upstream base URL: ", base.status().message()));
   }
   if (!base->query.empty()) {
     return absl::InvalidArgumentError("upstream base URL: it must not contain a query");
@@ -135,9 +133,8 @@ absl::StatusOr<std::unique_ptr<WaveSpeedClient>> WaveSpeedClient::Create(
     if (!tls.ok()) return tls.status();
     client.connection.tls = *std::move(tls);
   }
-  return std::unique_ptr<WaveSpeedClient>(
-      new WaveSpeedClient(loop, resolver, events, std::move(key), options, *std::move(base),
-                          std::move(client)));
+  return std::unique_ptr<WaveSpeedClient>(new WaveSpeedClient(
+      loop, resolver, events, std::move(key), options, *std::move(base), std::move(client)));
 }
 
 WaveSpeedClient::WaveSpeedClient(net::Loop& loop, net::Resolver& resolver, core::Events& events,
@@ -177,15 +174,14 @@ void WaveSpeedClient::CreateTask(const core::CreateTaskRequest& request,
                           wavespeed::CreateBody(request));
   post.idempotent = false;
   post.timeout = options_.late_answer_timeout;
-  https_.Send(std::move(post),
-              [shared = shared_, start = net::MonotonicNow(), key = shared_->key->Current(),
-               prompt = request.prompt, done = std::move(done)](HttpResult result) mutable {
-                core::CreateOutcome outcome = JudgeCreate(result, shared->Context(key, prompt));
-                shared->events.UpstreamRequest("create", HttpStatusOf(result),
-                                               net::MonotonicNow() - start);
-                shared->Note(outcome);
-                std::move(done)(std::move(outcome));
-              });
+  https_.Send(std::move(post), [shared = shared_, start = net::MonotonicNow(),
+                                key = shared_->key->Current(), prompt = request.prompt,
+                                done = std::move(done)](HttpResult result) mutable {
+    core::CreateOutcome outcome = JudgeCreate(result, shared->Context(key, prompt));
+    shared->events.UpstreamRequest("create", HttpStatusOf(result), net::MonotonicNow() - start);
+    shared->Note(outcome);
+    std::move(done)(std::move(outcome));
+  });
 }
 
 void WaveSpeedClient::GetTask(const std::string& upstream_id,
@@ -201,16 +197,14 @@ void WaveSpeedClient::GetTask(const std::string& upstream_id,
   get.text = RequestText("GET", wavespeed::ResultTarget(upstream_id), "");
   get.idempotent = true;
   get.timeout = options_.get_timeout;
-  https_.Send(std::move(get),
-              [shared = shared_, start = net::MonotonicNow(), key = shared_->key->Current(), upstream_id,
-               done = std::move(done)](HttpResult result) mutable {
-                core::PollOutcome outcome =
-                    JudgePoll(result, upstream_id, shared->Context(key, ""));
-                shared->events.UpstreamRequest("get", HttpStatusOf(result),
-                                               net::MonotonicNow() - start);
-                shared->Note(outcome);
-                std::move(done)(std::move(outcome));
-              });
+  https_.Send(
+      std::move(get), [shared = shared_, start = net::MonotonicNow(), key = shared_->key->Current(),
+                       upstream_id, done = std::move(done)](HttpResult result) mutable {
+        core::PollOutcome outcome = JudgePoll(result, upstream_id, shared->Context(key, ""));
+        shared->events.UpstreamRequest("get", HttpStatusOf(result), net::MonotonicNow() - start);
+        shared->Note(outcome);
+        std::move(done)(std::move(outcome));
+      });
 }
 
 std::string WaveSpeedClient::KeyFingerprint() const { return shared_->key->Fingerprint(); }

@@ -1,5 +1,5 @@
-// core's Upstream port over WaveSpeed's REST API. Owned by app, entered on the loop only. It carries
-// each request to one origin only, never follows a redirect, and never sends a POST twice.
+// core's Upstream port over WaveSpeed's REST API. Owned by app, entered on the loop only. It
+// carries each request to one origin only, never follows a redirect, and never sends a POST twice.
 #ifndef DREAMGATE_SERVER_UPSTREAM_WAVESPEED_CLIENT_H_
 #define DREAMGATE_SERVER_UPSTREAM_WAVESPEED_CLIENT_H_
 
@@ -22,8 +22,9 @@ namespace dreamgate::upstream {
 struct WaveSpeedOptions {
   std::string base_url = "https://api.wavespeed.ai";
   std::string model = "bytedance/dreamina-v3.0-pro/text-to-video";
-  std::string ca_file;      // PEM; empty: the system's authorities
-  std::string webhook_url;  // public https URL; "/" and the attempt's token follow. Empty: no webhooks
+  std::string ca_file;  // PEM; empty: the system's authorities
+  std::string
+      webhook_url;  // public https URL; "/" and the attempt's token follow. Empty: no webhooks
   std::string user_agent = "dreamgate/0.1";
   absl::Duration connect_timeout = absl::Seconds(5);  // resolving and all addresses together
   absl::Duration tls_timeout = absl::Seconds(5);
@@ -64,8 +65,8 @@ class WaveSpeedClient : public core::Upstream {
   void GetTask(const std::string& upstream_id, core::Completion<core::PollOutcome> done) override;
   std::string KeyFingerprint() const override;
 
-  // Closes every connection: POSTs not yet begun end as CreateNotSent, others as CreateUnknown. `done`
-  // runs on the loop after all completions.
+  // Closes every connection: POSTs not yet begun end as CreateNotSent, others as CreateUnknown.
+  // `done` runs on the loop after all completions.
   void Close(absl::AnyInvocable<void() &&> done);
 
   UpstreamHealth Health() const;

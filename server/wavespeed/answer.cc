@@ -69,7 +69,8 @@ absl::string_view WordsOf(const json::object* document) {
   return {};
 }
 
-// Codes beside a non-200 status: the envelope's "code" where it tells more than HTTP, "error_code" else.
+// Codes beside a non-200 status: the envelope's "code" where it tells more than HTTP, "error_code"
+// else.
 int OwnCodeOf(const json::object* document, int http_status) {
   const int code = CodeMember(document, "code").value_or(0);
   const int error_code = CodeMember(document, "error_code").value_or(0);
@@ -84,18 +85,16 @@ Reading Read(const HttpAnswer& answer, absl::string_view known_id, const AnswerC
   const absl::StatusOr<json::value> document = ParseJson(answer.body);
   const json::object* object = document.ok() ? ObjectOf(*document) : nullptr;
   if (object == nullptr) {
-    reading.message =
-        absl::StrCat("upstream answered HTTP ", answer.status, " with a body that is not JSON (",
-                     answer.content_type.empty() ? "no content type"
-                                                 : MessageText(answer.content_type, 64),
-                     ", ", answer.body.size(), " bytes)");
+    reading.message = absl::StrCat(
+        "upstream answered HTTP ", answer.status, " with a body that is not JSON (",
+        answer.content_type.empty() ? "no content type" : MessageText(answer.content_type, 64),
+        ", ", answer.body.size(), " bytes)");
     if (document.ok()) reading.task = absl::InvalidArgumentError("not a JSON object");
     if (!document.ok()) reading.task = document.status();
     return reading;
   }
 
-  reading.message =
-      MessageText(Redact(ValidUtf8(WordsOf(object)), context.secrets));
+  reading.message = MessageText(Redact(ValidUtf8(WordsOf(object)), context.secrets));
   const bool envelope = IsEnvelope(*object);
   if (envelope && IsSuccess(answer.status)) {
     const std::optional<int> code = CodeMember(object, "code");

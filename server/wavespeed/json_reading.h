@@ -1,5 +1,6 @@
-// Private to this room: reading foreign JSON with forgiveness. Every getter answers "nothing" for what
-// is absent, null or of a wrong type. Not to be included elsewhere (Boost.JSON stays in this room).
+// Private to this room: reading foreign JSON with forgiveness. Every getter answers "nothing" for
+// what is absent, null or of a wrong type. Not to be included elsewhere (Boost.JSON stays in this
+// room).
 #ifndef DREAMGATE_SERVER_WAVESPEED_JSON_READING_H_
 #define DREAMGATE_SERVER_WAVESPEED_JSON_READING_H_
 
@@ -14,8 +15,8 @@
 
 namespace dreamgate::wavespeed {
 
-// Parses one JSON document. Accepts a byte order mark, invalid UTF-8 and lone surrogate escapes inside
-// strings (each becomes U+FFFD); refuses more than 32 levels. InvalidArgument says why.
+// Parses one JSON document. Accepts a byte order mark, invalid UTF-8 and lone surrogate escapes
+// inside strings (each becomes U+FFFD); refuses more than 32 levels. InvalidArgument says why.
 absl::StatusOr<boost::json::value> ParseJson(absl::string_view text);
 
 // The member, or nullptr if it is absent or null, or if `object` is nullptr.

@@ -15,8 +15,7 @@ namespace {
 constexpr size_t kLongestTaskId = 128;
 
 bool IsUnreserved(char c) {
-  return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
-         absl::StrContains("-._~", c);
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("-._~", c);
 }
 
 }  // namespace
@@ -63,8 +62,8 @@ std::string PercentEncode(absl::string_view text) {
       encoded.push_back(c);
     } else {
       absl::StrAppend(&encoded, "%",
-                      absl::AsciiStrToUpper(absl::StrCat(
-                          absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2))));
+                      absl::AsciiStrToUpper(
+                          absl::StrCat(absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2))));
     }
   }
   return encoded;

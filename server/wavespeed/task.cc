@@ -45,9 +45,8 @@ bool IsHttpUrl(absl::string_view url) {
   if (absl::StartsWith(lower, "http://")) host = 7;
   if (host == 0 || url.size() <= host || url.size() > kLongestUrl) return false;
   if (absl::StrContains("/?#", url[host])) return false;
-  return std::none_of(url.begin(), url.end(), [](char c) {
-    return absl::ascii_iscntrl(static_cast<unsigned char>(c));
-  });
+  return std::none_of(url.begin(), url.end(),
+                      [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); });
 }
 
 // true, "true" or nothing usable.
@@ -164,8 +163,7 @@ bool ResubmissionMayHelp(int upstream_code) {
     case 5003:  // unavailable
     case 5004:  // timeout
       return true;
-    default:
-      return false;
+    default: return false;
   }
 }
 

@@ -1,5 +1,5 @@
-// Upstream's task JSON -> core's observation. Forgiving where upstream is known to vary, strict where
-// a mistake would cost: ids, output URLs, terminal states. Pure functions, any thread.
+// Upstream's task JSON -> core's observation. Forgiving where upstream is known to vary, strict
+// where a mistake would cost: ids, output URLs, terminal states. Pure functions, any thread.
 #ifndef DREAMGATE_SERVER_WAVESPEED_TASK_H_
 #define DREAMGATE_SERVER_WAVESPEED_TASK_H_
 
@@ -9,9 +9,9 @@
 
 namespace dreamgate::wavespeed {
 
-// Reads a task, wrapped ({"code", "message", "data": {...}}) or bare (as webhooks send it). All text in
-// the result is valid UTF-8. InvalidArgument if it is not JSON, has no usable id, or is an envelope
-// that carries no task.
+// Reads a task, wrapped ({"code", "message", "data": {...}}) or bare (as webhooks send it). All
+// text in the result is valid UTF-8. InvalidArgument if it is not JSON, has no usable id, or is an
+// envelope that carries no task.
 absl::StatusOr<core::TaskObservation> ParseTask(absl::string_view json);
 
 // What a failed task's code means. Codes we do not know are kExecutionFailed.

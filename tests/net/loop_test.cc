@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
+#include "tests/net/signal.h"
 
 namespace dreamgate::net {
 namespace {
@@ -78,9 +78,9 @@ TEST(LoopTest, DestroysUnrunWorkWhenItWasNeverStarted) {
 TEST(LoopTest, WorkMayPostMoreWork) {
   Loop loop;
   loop.Start();
-  absl::Notification done;
-  loop.Post([&] { loop.Post([&] { loop.Post([&] { done.Notify(); }); }); });
-  EXPECT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  net_test::Signal done;
+  loop.Post([&] { loop.Post([&] { loop.Post([&] { done.Set(); }); }); });
+  EXPECT_TRUE(done.Wait());
 }
 
 TEST(LoopTest, StopMayBeRepeated) {
@@ -96,16 +96,16 @@ TEST(LoopTest, StopMayBeRepeated) {
 TEST(LoopTimerTest, RunsItsCallbackOnTheLoop) {
   Loop loop;
   loop.Start();
-  absl::Notification fired;
+  net_test::Signal fired;
   bool on_loop = false;
   std::unique_ptr<LoopTimer> timer;
   loop.Post([&] {
     timer = loop.After(absl::Milliseconds(1), [&] {
       on_loop = loop.OnLoop();
-      fired.Notify();
+      fired.Set();
     });
   });
-  EXPECT_TRUE(fired.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  EXPECT_TRUE(fired.Wait());
   EXPECT_TRUE(on_loop);
   loop.Stop();
 }
@@ -114,7 +114,7 @@ TEST(LoopTimerTest, NeverRunsAfterItsDestructionEvenIfItHasAlreadyExpired) {
   Loop loop;
   loop.Start();
   int ran = 0;
-  absl::Notification done;
+  net_test::Signal done;
   // Both timers are due at once. Whichever runs first destroys the other, whose handler then may
   // already stand in the queue.
   std::unique_ptr<LoopTimer> first, second, later;
@@ -127,9 +127,9 @@ TEST(LoopTimerTest, NeverRunsAfterItsDestructionEvenIfItHasAlreadyExpired) {
       ++ran;
       first.reset();
     });
-    later = loop.After(absl::Milliseconds(5), [&] { done.Notify(); });
+    later = loop.After(absl::Milliseconds(5), [&] { done.Set(); });
   });
-  EXPECT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  EXPECT_TRUE(done.Wait());
   loop.Stop();
   EXPECT_EQ(ran, 1);
 }
@@ -137,15 +137,15 @@ TEST(LoopTimerTest, NeverRunsAfterItsDestructionEvenIfItHasAlreadyExpired) {
 TEST(LoopTimerTest, MayBeDestroyedByItsOwnCallback) {
   Loop loop;
   loop.Start();
-  absl::Notification fired;
+  net_test::Signal fired;
   std::unique_ptr<LoopTimer> timer;
   loop.Post([&] {
     timer = loop.After(absl::ZeroDuration(), [&] {
       timer.reset();
-      fired.Notify();
+      fired.Set();
     });
   });
-  EXPECT_TRUE(fired.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  EXPECT_TRUE(fired.Wait());
 }
 
 TEST(LoopTimerTest, MayOutliveTheLoop) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <utility>
@@ -43,7 +44,8 @@ int Listen(const char* address, uint16_t port, int backlog) {
   const int on = 1;
   setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   const sockaddr_in endpoint = Endpoint(address, port);
-  Require(bind(socket, reinterpret_cast<const sockaddr*>(&endpoint), sizeof(endpoint)) == 0, "bind");
+  Require(bind(socket, reinterpret_cast<const sockaddr*>(&endpoint), sizeof(endpoint)) == 0,
+          "bind");
   Require(listen(socket, backlog) == 0, "listen");
   return socket;
 }
@@ -79,8 +81,9 @@ bool RawPeer::ReadSome() {
     buffered_.append(buffer, static_cast<size_t>(got));
     return true;
   }
-  absl::MutexLock lock(&server_.mutex_);
+  const std::lock_guard<std::mutex> lock(server_.mutex_);
   if (!server_.stopping_) ++server_.client_closes_;
+  server_.changed_.notify_all();
   return false;
 }
 
@@ -92,8 +95,9 @@ std::string RawPeer::ReadRequest() {
       if (buffered_.size() >= size) {
         std::string request = buffered_.substr(0, size);
         buffered_.erase(0, size);
-        absl::MutexLock lock(&server_.mutex_);
+        const std::lock_guard<std::mutex> lock(server_.mutex_);
         server_.requests_.push_back(request);
+        server_.changed_.notify_all();
         return request;
       }
     }
@@ -132,8 +136,7 @@ void RawPeer::Reset() {
 }
 
 void RawPeer::WaitForEnd() {
-  while (ReadSome()) {
-  }
+  while (ReadSome()) {}
 }
 
 RawServer::RawServer(Script script, Tls tls, const char* address) : script_(std::move(script)) {
@@ -150,14 +153,14 @@ RawServer::RawServer(Script script, Tls tls, const char* address) : script_(std:
 RawServer::~RawServer() {
   std::vector<std::thread> threads;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
     for (int socket : sockets_) shutdown(socket, SHUT_RDWR);
   }
   shutdown(listener_, SHUT_RDWR);  // wakes accept
   acceptor_.join();
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     threads.swap(threads_);
   }
   for (std::thread& thread : threads) thread.join();
@@ -172,13 +175,14 @@ void RawServer::AcceptAll() {
     if (socket < 0) return;
     const int on = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) {
       close(socket);
       return;
     }
     sockets_.push_back(socket);
     const int number = connections_++;
+    changed_.notify_all();
     threads_.emplace_back([this, socket, number] { Serve(socket, number); });
   }
 }
@@ -197,7 +201,7 @@ void RawServer::Serve(int socket, int number) {
     SSL_set_fd(peer.tls_, socket);
     ready = SSL_accept(peer.tls_) == 1;
     const char* name = SSL_get_servername(peer.tls_, TLSEXT_NAMETYPE_host_name);
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     last_server_name_ = name == nullptr ? "" : name;
   }
   if (ready) script_(peer);
@@ -212,12 +216,12 @@ std::string RawServer::Url() const {
 }
 
 int RawServer::Connections() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return connections_;
 }
 
 std::vector<std::string> RawServer::Requests() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return requests_;
 }
 
@@ -227,28 +231,25 @@ int RawServer::Count(absl::string_view prefix) const {
   return count;
 }
 
-bool RawServer::WaitUntil(std::function<bool()> reached) const {
-  absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(&reached), absl::Seconds(60));
+bool RawServer::WaitUntil(const std::function<bool()>& reached) const {
+  std::unique_lock<std::mutex> lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::seconds(60), reached);
 }
 
 bool RawServer::WaitForConnections(int count) const {
-  return WaitUntil([this, count]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return connections_ >= count; });
+  return WaitUntil([this, count] { return connections_ >= count; });
 }
 
 bool RawServer::WaitForRequests(int count) const {
-  return WaitUntil([this, count]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return static_cast<int>(requests_.size()) >= count;
-  });
+  return WaitUntil([this, count] { return static_cast<int>(requests_.size()) >= count; });
 }
 
 bool RawServer::WaitForClientCloses(int count) const {
-  return WaitUntil(
-      [this, count]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return client_closes_ >= count; });
+  return WaitUntil([this, count] { return client_closes_ >= count; });
 }
 
 std::string RawServer::LastServerName() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return last_server_name_;
 }
 

@@ -1,22 +1,21 @@
-// A server that does to the wire exactly what a test says, byte by byte: each connection is handed to
-// a script on a thread of its own. Plain or TLS, on 127.0.0.1. For what the simulator, which speaks
-// correct HTTP, cannot do. Owned by the test.
+// A server that does to the wire exactly what a test says, byte by byte: each connection is handed
+// to a script on a thread of its own. Plain or TLS, on 127.0.0.1. For what the simulator, which
+// speaks correct HTTP, cannot do. Owned by the test.
 #ifndef DREAMGATE_TESTS_NET_RAW_SERVER_H_
 #define DREAMGATE_TESTS_NET_RAW_SERVER_H_
 
 #include <openssl/ssl.h>
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 
 namespace dreamgate::net_test {
 
@@ -85,25 +84,27 @@ class RawServer {
   friend class RawPeer;
   void AcceptAll();
   void Serve(int socket, int number);
-  bool WaitUntil(std::function<bool()> reached) const;
+  bool WaitUntil(const std::function<bool()>& reached) const;
 
   const Script script_;
   SSL_CTX* tls_ = nullptr;
   int listener_ = -1;
   uint16_t port_ = 0;
-  mutable absl::Mutex mutex_;
-  int connections_ ABSL_GUARDED_BY(mutex_) = 0;
-  int client_closes_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::string last_server_name_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::string> requests_ ABSL_GUARDED_BY(mutex_);
-  std::vector<int> sockets_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::thread> threads_ ABSL_GUARDED_BY(mutex_);
+
+  mutable std::mutex mutex_;  // guards what follows, up to threads_
+  mutable std::condition_variable changed_;
+  int connections_ = 0;
+  int client_closes_ = 0;
+  bool stopping_ = false;
+  std::string last_server_name_;
+  std::vector<std::string> requests_;
+  std::vector<int> sockets_;
+  std::vector<std::thread> threads_;
   std::thread acceptor_;
 };
 
-// A loopback address that neither accepts nor refuses: its queue of connections is full, so SYNs are
-// dropped.
+// A loopback address that neither accepts nor refuses: its queue of connections is full, so SYNs
+// are dropped.
 class BlackHole {
  public:
   BlackHole(const char* address, uint16_t port);

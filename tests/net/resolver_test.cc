@@ -3,15 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <condition_variable>
 #include <map>
 #include <memory>
-#include <optional>
+#include <mutex>
 #include <utility>
 
-#include "absl/synchronization/blocking_counter.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
+#include "tests/net/signal.h"
 
 namespace dreamgate::net {
 namespace {
@@ -25,9 +23,10 @@ class ResolverTest : public ::testing::Test {
   ResolverTest() {
     ResolverOptions options;
     options.look_up = [this](const std::string& host) -> absl::StatusOr<Addresses> {
-      absl::MutexLock lock(&mutex_);
+      std::unique_lock<std::mutex> lock(mutex_);
       ++lookups_;
-      mutex_.Await(absl::Condition(+[](bool* held) { return !*held; }, &held_));
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return !held_; });
       return answer_[host];
     };
     options.now = [this] { return now_; };
@@ -41,39 +40,40 @@ class ResolverTest : public ::testing::Test {
   }
 
   void SetAnswer(const std::string& host, absl::StatusOr<Addresses> answer) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     answer_.insert_or_assign(host, std::move(answer));
   }
 
   absl::StatusOr<Addresses> Resolve(const std::string& host) {
-    absl::Notification done;
+    net_test::Signal done;
     absl::StatusOr<Addresses> result;
     loop_.Post([&] {
       resolver_->Resolve(host, [&](absl::StatusOr<Addresses> addresses) {
         result = std::move(addresses);
-        done.Notify();
+        done.Set();
       });
     });
-    done.WaitForNotification();
+    done.Wait();
     return result;
   }
 
   void Advance(absl::Duration time) {
-    absl::Notification done;
+    net_test::Signal done;
     loop_.Post([&] {
       now_ += time;
-      done.Notify();
+      done.Set();
     });
-    done.WaitForNotification();
+    done.Wait();
   }
 
   int Lookups() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return lookups_;
   }
 
   Loop loop_;
-  absl::Mutex mutex_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
   int lookups_ = 0;
   bool held_ = false;
   std::map<std::string, absl::StatusOr<Addresses>> answer_;
@@ -131,54 +131,55 @@ TEST_F(ResolverTest, TreatsAnEmptyAnswerAsAFailure) {
 TEST_F(ResolverTest, AnswersEqualQuestionsWithOneLookup) {
   SetAnswer("a.test", Addresses{"10.0.0.1"});
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     held_ = true;
   }
-  std::atomic<int> answered = 0;
-  absl::BlockingCounter all(10);
+  int answered = 0;
+  net_test::Signal all;
   loop_.Post([&] {
     for (int i = 0; i < 10; ++i) {
       resolver_->Resolve("a.test", [&](absl::StatusOr<Addresses> addresses) {
         answered += addresses.ok() ? 1 : 0;
-        all.DecrementCount();
+        if (answered == 10) all.Set();
       });
     }
   });
   {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(+[](int* lookups) { return *lookups == 1; }, &lookups_));
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [this] { return lookups_ == 1; });
     held_ = false;
+    changed_.notify_all();
   }
-  all.Wait();
+  ASSERT_TRUE(all.Wait());
   EXPECT_EQ(answered, 10);
   EXPECT_EQ(Lookups(), 1);
 }
 
 TEST_F(ResolverTest, NeverAnswersInsideTheCall) {
-  absl::Notification done;
+  net_test::Signal done;
   bool inside = true;
   loop_.Post([&] {
     resolver_->Resolve("127.0.0.1", [&](absl::StatusOr<Addresses>) {
       EXPECT_FALSE(inside);
-      done.Notify();
+      done.Set();
     });
     inside = false;
   });
-  done.WaitForNotification();
+  done.Wait();
 }
 
 TEST(ResolverShutdownTest, LeavesALookupThatHangsBehind) {
   // Everything the lookup touches must outlive the test's scope: its thread does.
   struct Hang {
-    absl::Notification begun, may_end;
+    net_test::Signal begun, may_end;
   };
   auto hang = std::make_shared<Hang>();
   {
     Loop loop;
     ResolverOptions options;
     options.look_up = [hang](const std::string&) -> absl::StatusOr<Addresses> {
-      hang->begun.Notify();
-      hang->may_end.WaitForNotification();
+      hang->begun.Set();
+      hang->may_end.Wait();
       return Addresses{"10.0.0.1"};
     };
     Resolver resolver(loop, std::move(options));
@@ -186,10 +187,10 @@ TEST(ResolverShutdownTest, LeavesALookupThatHangsBehind) {
     loop.Post([&] {
       resolver.Resolve("a.test", [](absl::StatusOr<Addresses>) { FAIL() << "answered"; });
     });
-    hang->begun.WaitForNotification();
+    hang->begun.Wait();
     loop.Stop();
   }
-  hang->may_end.Notify();
+  hang->may_end.Set();
 }
 
 TEST(SystemLookupTest, KnowsLocalhost) {

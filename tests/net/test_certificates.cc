@@ -75,8 +75,8 @@ TestCertificates::TestCertificates(const std::string& subject_alternative_names)
   Save(ca_file(), ca.get());
   Save(chain_file(), leaf.get());
   std::FILE* out = std::fopen(key_file().c_str(), "w");
-  Require(out != nullptr && PEM_write_PrivateKey(out, leaf_key.get(), nullptr, nullptr, 0, nullptr,
-                                                 nullptr) == 1,
+  Require(out != nullptr &&
+              PEM_write_PrivateKey(out, leaf_key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1,
           "writing");
   std::fclose(out);
 }

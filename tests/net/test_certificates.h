@@ -9,8 +9,8 @@ namespace dreamgate::net_test {
 // PEM files in a temporary folder, removed with the object.
 class TestCertificates {
  public:
-  // An authority, and a leaf signed by it for `subject_alternative_names` in OpenSSL's notation, for
-  // example "IP:127.0.0.1,DNS:localhost".
+  // An authority, and a leaf signed by it for `subject_alternative_names` in OpenSSL's notation,
+  // for example "IP:127.0.0.1,DNS:localhost".
   explicit TestCertificates(const std::string& subject_alternative_names);
   ~TestCertificates();
   TestCertificates(const TestCertificates&) = delete;

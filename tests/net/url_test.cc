@@ -47,11 +47,12 @@ TEST_P(RefusedUrlTest, IsRefusedWithAReason) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, RefusedUrlTest,
-    ::testing::Values("", "api.example.com", "ftp://a", "//a/b", "http://", "http:///path", "http://:80",
-                      "http://user:secret@a", "http://a:0", "http://a:65536", "http://a:", "http://a:+80",
-                      "http://a:8x", "http://a b/", "http://a/b c", "http://a/%2", "http://a/%zz",
-                      "http://a/\r\nX: y", "http://a/#fragment", "http://[::1", "http://[::1]x",
-                      "http://[127.0.0.1]/", "http://a..b", "http://.a", "http://a/\xC3\xA9"));
+    ::testing::Values("", "api.example.com", "ftp://a", "//a/b", "http://", "http:///path",
+                      "http://:80", "http://user:secret@a", "http://a:0", "http://a:65536",
+                      "http://a:", "http://a:+80", "http://a:8x", "http://a b/", "http://a/b c",
+                      "http://a/%2", "http://a/%zz", "http://a/\r\nX: y", "http://a/#fragment",
+                      "http://[::1", "http://[::1]x", "http://[127.0.0.1]/", "http://a..b",
+                      "http://.a", "http://a/\xC3\xA9"));
 
 }  // namespace
 }  // namespace dreamgate::net

@@ -18,7 +18,8 @@ using ::testing::Not;
 class ApiKeyTest : public ::testing::Test {
  protected:
   ApiKeyTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "dreamgate-key-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "dreamgate-key-XXXXXX").string();
     folder_ = mkdtemp(pattern.data());
     file_ = folder_ + "/key";
   }

@@ -1,5 +1,5 @@
-// A WaveSpeedClient on a real loop, for tests that speak to it over real sockets. Names are resolved
-// from a table of the test. The methods are called from the test's thread.
+// A WaveSpeedClient on a real loop, for tests that speak to it over real sockets. Names are
+// resolved from a table of the test. The methods are called from the test's thread.
 #ifndef DREAMGATE_TESTS_UPSTREAM_CLIENT_FIXTURE_H_
 #define DREAMGATE_TESTS_UPSTREAM_CLIENT_FIXTURE_H_
 
@@ -8,20 +8,21 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "server/upstream/wavespeed_client.h"
 #include "tests/net/raw_server.h"
+#include "tests/net/signal.h"
 
 namespace dreamgate::upstream {
 
 constexpr char kKey[] = "the-key";
-constexpr char kTaskJson[] = R"({"code":200,"message":"success","data":{"id":"t1","status":"created"}})";
+constexpr char kTaskJson[] =
+    R"({"code":200,"message":"success","data":{"id":"t1","status":"created"}})";
 
 // Remembers what was reported.
 class RecordingEvents : public core::Events {
@@ -31,16 +32,16 @@ class RecordingEvents : public core::Events {
     int http_status;
   };
   void UpstreamRequest(absl::string_view operation, int http_status, absl::Duration) override {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     requests_.push_back({std::string(operation), http_status});
   }
   std::vector<Request> requests() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return requests_;
   }
 
  private:
-  absl::Mutex mutex_;
+  std::mutex mutex_;
   std::vector<Request> requests_;
 };
 
@@ -49,7 +50,7 @@ class ClientTest : public ::testing::Test {
   ClientTest() {
     net::ResolverOptions resolver;
     resolver.look_up = [this](const std::string& host) -> absl::StatusOr<net::Addresses> {
-      absl::MutexLock lock(&names_mutex_);
+      const std::lock_guard<std::mutex> lock(names_mutex_);
       const auto found = names_.find(host);
       if (found == names_.end()) return absl::UnavailableError("no such name");
       return found->second;
@@ -76,19 +77,19 @@ class ClientTest : public ::testing::Test {
   }
 
   void SetName(const std::string& host, net::Addresses addresses) {
-    absl::MutexLock lock(&names_mutex_);
+    const std::lock_guard<std::mutex> lock(names_mutex_);
     names_[host] = std::move(addresses);
   }
 
   // Runs on the loop and waits.
   template <typename Function>
   void OnLoop(Function function) {
-    absl::Notification done;
+    net_test::Signal done;
     loop_.Post([&] {
       function();
-      done.Notify();
+      done.Set();
     });
-    done.WaitForNotification();
+    done.Wait();
   }
 
   static core::CreateTaskRequest FoxRequest() {
@@ -124,9 +125,9 @@ class ClientTest : public ::testing::Test {
   core::PollOutcome Get(const std::string& id = "t1") { return StartGet(id).get(); }
 
   void CloseClient() {
-    absl::Notification done;
-    loop_.Post([&] { client_->Close([&] { done.Notify(); }); });
-    done.WaitForNotification();
+    net_test::Signal done;
+    loop_.Post([&] { client_->Close([&] { done.Set(); }); });
+    done.Wait();
     closed_ = true;
   }
 
@@ -158,7 +159,8 @@ class ClientTest : public ::testing::Test {
   static std::string MessageOf(const core::CreateOutcome& outcome) {
     if (const auto* unsent = std::get_if<core::CreateNotSent>(&outcome)) return unsent->message;
     if (const auto* unknown = std::get_if<core::CreateUnknown>(&outcome)) return unknown->message;
-    if (const auto* rejected = std::get_if<core::CreateRejected>(&outcome)) return rejected->message;
+    if (const auto* rejected = std::get_if<core::CreateRejected>(&outcome))
+      return rejected->message;
     return "";
   }
   static bool Observed(const core::PollOutcome& outcome) {
@@ -167,7 +169,7 @@ class ClientTest : public ::testing::Test {
 
   net::Loop loop_;
   RecordingEvents events_;
-  absl::Mutex names_mutex_;
+  std::mutex names_mutex_;
   std::map<std::string, net::Addresses> names_;
   std::unique_ptr<net::Resolver> resolver_;
   std::unique_ptr<WaveSpeedClient> client_;

@@ -1,5 +1,5 @@
-// The client against the simulator: every fault it knows meets a POST and a GET. Whatever happens, one
-// CreateTask is one POST on the wire, and what the client says about it is true.
+// The client against the simulator: every fault it knows meets a POST and a GET. Whatever happens,
+// one CreateTask is one POST on the wire, and what the client says about it is true.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -97,8 +97,9 @@ TEST_P(FaultMatrixTest, AGetObservesOrFailsAndTheNextOneObserves) {
   EXPECT_TRUE(Observed(Get(id)));
 }
 
-MatrixRow Row(const char* name, FaultAction action, Says create, bool get_observes,
-              void (*change)(Fault&) = [](Fault&) {}) {
+MatrixRow Row(
+    const char* name, FaultAction action, Says create, bool get_observes,
+    void (*change)(Fault&) = [](Fault&) {}) {
   Fault fault;
   fault.method = "POST";
   fault.action = action;
@@ -116,7 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
                 [](Fault& f) { f.delay = absl::Milliseconds(20); }),
             Row("ResetBeforeRequest", FaultAction::kResetBeforeRequest, Says::kUnknown, false),
             Row("ResetAfterRequest", FaultAction::kResetAfterRequest, Says::kUnknown, false),
-            Row("ResetAfterCreation", FaultAction::kResetAfterRequest, Says::kUnknown, false, kCreating),
+            Row("ResetAfterCreation", FaultAction::kResetAfterRequest, Says::kUnknown, false,
+                kCreating),
             Row("CloseMidBody", FaultAction::kCloseMidBody, Says::kUnknown, false, kCreating),
             Row("SlowBytes", FaultAction::kSlowBytes, Says::kAccepted, true,
                 [](Fault& f) { f.bytes = 50; }),

@@ -32,32 +32,32 @@ TEST_F(PoolTest, ReusesAKeptAliveConnection) {
 }
 
 TEST_F(PoolTest, LetsGoOfAnIdleConnectionAsSoonAsTheServerEndsIt) {
-  absl::Notification may_close;
+  net_test::Signal may_close;
   RawServer server([&may_close](RawPeer& peer) {
     peer.ReadRequest();
     peer.Answer(kTaskJson);
-    may_close.WaitForNotification();
+    may_close.Wait();
   });
   MakeClient(server.Url());
   ASSERT_TRUE(Observed(Get()));
   EXPECT_EQ(Health().idle_connections, 1);
-  may_close.Notify();
+  may_close.Set();
   EXPECT_TRUE(WaitForHealth([](const UpstreamHealth& h) { return h.open_connections == 0; }));
 }
 
 TEST_F(PoolTest, LetsGoOfAnIdleConnectionThatSpeaksUnasked) {
-  absl::Notification may_speak;
+  net_test::Signal may_speak;
   RawServer server([&may_speak](RawPeer& peer) {
     peer.ReadRequest();
     peer.Answer(kTaskJson);
     if (peer.number() > 0) return peer.WaitForEnd();
-    may_speak.WaitForNotification();
+    may_speak.Wait();
     peer.Answer(R"({"code":200,"data":{"id":"t1","status":"failed"}})");
     peer.WaitForEnd();
   });
   MakeClient(server.Url());
   ASSERT_TRUE(Observed(Get()));
-  may_speak.Notify();
+  may_speak.Set();
   ASSERT_TRUE(WaitForHealth([](const UpstreamHealth& h) { return h.open_connections == 0; }));
   EXPECT_EQ(std::get<core::PollObserved>(Get()).task.state, core::State::kCreated);
 }

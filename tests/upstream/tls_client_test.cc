@@ -117,19 +117,19 @@ TEST_F(TlsClientTest, DoesNotBelieveABodyWhoseEndAnAttackerCouldHaveSet) {
 
 TEST_F(TlsClientTest, LetsGoOfAnIdleConnectionAsSoonAsTheServerEndsIt) {
   const TestCertificates certificates("IP:127.0.0.1");
-  absl::Notification may_close;
+  net_test::Signal may_close;
   RawServer server(
       [&may_close](RawPeer& peer) {
         peer.ReadRequest();
         peer.Answer(kTaskJson);
-        may_close.WaitForNotification();
+        may_close.Wait();
         peer.Close();
       },
       With(certificates));
   MakeClient(server.Url(), Trusting(certificates));
   ASSERT_TRUE(Observed(Get()));
   EXPECT_EQ(Health().idle_connections, 1);
-  may_close.Notify();
+  may_close.Set();
   EXPECT_TRUE(WaitForHealth([](const UpstreamHealth& h) { return h.open_connections == 0; }));
 }
 

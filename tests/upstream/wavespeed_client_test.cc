@@ -69,15 +69,15 @@ TEST_F(WaveSpeedClientTest, NeverCompletesInsideTheCall) {
   RawServer server(AnswerEverything);
   MakeClient(server.Url());
   CloseClient();  // even where the answer is known at once
-  absl::Notification done;
+  net_test::Signal done;
   OnLoop([&] {
     client_->CreateTask(FoxRequest(), [&done](core::CreateOutcome outcome) {
       EXPECT_TRUE(NotSent(outcome));
-      done.Notify();
+      done.Set();
     });
-    EXPECT_FALSE(done.HasBeenNotified());
+    EXPECT_FALSE(done.IsSet());
   });
-  done.WaitForNotification();
+  done.Wait();
 }
 
 TEST_F(WaveSpeedClientTest, ReportsEveryRequest) {
@@ -108,7 +108,8 @@ TEST_F(WaveSpeedClientTest, ReportsEveryRequest) {
 
 TEST_F(WaveSpeedClientTest, NamesABadOption) {
   const auto error = [this](WaveSpeedOptions options) {
-    auto client = WaveSpeedClient::Create(loop_, *resolver_, events_, *ApiKey::FromText(kKey), options);
+    auto client =
+        WaveSpeedClient::Create(loop_, *resolver_, events_, *ApiKey::FromText(kKey), options);
     return std::string(client.status().message());
   };
   WaveSpeedOptions options;
@@ -184,8 +185,7 @@ TEST_F(WaveSpeedClientTest, SkipsInterimAnswers) {
 TEST_F(WaveSpeedClientTest, GivesUpOnInterimAnswersWithoutEnd) {
   RawServer server([](RawPeer& peer) {
     peer.ReadRequest();
-    while (peer.Write("HTTP/1.1 100 Continue\r\n\r\n")) {
-    }
+    while (peer.Write("HTTP/1.1 100 Continue\r\n\r\n")) {}
   });
   MakeClient(server.Url());
   EXPECT_THAT(MessageOf(Create()), HasSubstr("interim"));
@@ -224,8 +224,7 @@ TEST_P(OversizedAnswerTest, IsNotKeptInMemoryAndLeavesAPostUnknown) {
     if (peer.ReadRequest().empty()) return;
     peer.Write(start);
     const std::string filler(64 * 1024, 'x');
-    while (peer.Write(filler)) {
-    }
+    while (peer.Write(filler)) {}
   });
   MakeClient(server.Url());
   const auto outcome = Create();
@@ -261,7 +260,8 @@ TEST_P(BrokenAnswerTest, LeavesAPostUnknownAndIsNeverAnsweredByASecondPost) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, BrokenAnswerTest,
-    ::testing::Values("", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"co",
+    ::testing::Values("", "HTTP/1.1 200 OK\r\n",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"co",
                       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"co",
                       "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 100 Continue\r\n\r\n",
                       "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
@@ -311,12 +311,12 @@ TEST_F(WaveSpeedClientTest, GivesUpAGetWhoseBytesComeTooSlowly) {
 }
 
 TEST_F(WaveSpeedClientTest, DeliversALateAnswer) {
-  absl::Notification may_answer;
+  net_test::Signal may_answer;
   RawServer server([&may_answer](RawPeer& peer) {
     while (true) {
       const std::string request = peer.ReadRequest();
       if (request.empty()) return;
-      if (absl::StartsWith(request, "POST ")) may_answer.WaitForNotification();
+      if (absl::StartsWith(request, "POST ")) may_answer.Wait();
       peer.Answer(kTaskJson);
     }
   });
@@ -324,7 +324,7 @@ TEST_F(WaveSpeedClientTest, DeliversALateAnswer) {
   auto late = StartCreate();
   ASSERT_TRUE(server.WaitForRequests(1));
   EXPECT_TRUE(Observed(Get()));  // meanwhile life goes on
-  may_answer.Notify();
+  may_answer.Set();
   EXPECT_TRUE(Accepted(late.get()));
   EXPECT_EQ(server.Count("POST "), 1);
 }
@@ -345,8 +345,9 @@ TEST_F(WaveSpeedClientTest, NeverShowsTheKeyOrAWholePromptThatUpstreamEchoes) {
   RawServer server([](RawPeer& peer) {
     while (!peer.ReadRequest().empty()) {
       const std::string body =
-          R"({"code":400,"message":"the-key may not say: a very long prompt about a fox in the snow"})";
-      peer.Write(absl::StrCat("HTTP/1.1 400 Bad\r\nContent-Length: ", body.size(), "\r\n\r\n", body));
+          R"({"message":"the-key may not say: a very long prompt about a fox in the snow"})";
+      peer.Write(
+          absl::StrCat("HTTP/1.1 400 Bad\r\nContent-Length: ", body.size(), "\r\n\r\n", body));
     }
   });
   MakeClient(server.Url());
@@ -419,16 +420,16 @@ TEST_F(WaveSpeedClientTest, ClosingEndsWaitingPostsUnsentAndWrittenOnesUnknown) 
   auto waiting = StartCreate();
   auto polling = StartGet();
   bool all_done = false;
-  absl::Notification closed;
+  net_test::Signal closed;
   loop_.Post([&] {
     client_->Close([&] {
       all_done = written.wait_for(std::chrono::seconds(0)) == std::future_status::ready &&
                  waiting.wait_for(std::chrono::seconds(0)) == std::future_status::ready &&
                  polling.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-      closed.Notify();
+      closed.Set();
     });
   });
-  closed.WaitForNotification();
+  closed.Wait();
   closed_ = true;
   EXPECT_TRUE(all_done);
   EXPECT_TRUE(Unknown(written.get()));

@@ -18,7 +18,8 @@ using core::Reason;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr char kTask[] = R"({"code":200,"message":"success","data":{"id":"t1","status":"created"}})";
+constexpr char kTask[] =
+    R"({"code":200,"message":"success","data":{"id":"t1","status":"created"}})";
 const absl::Time kNow = absl::FromUnixSeconds(784111777);
 
 HttpAnswer Answer(int status, const std::string& body) {
@@ -34,7 +35,7 @@ std::string Error(int code, const std::string& message) {
   return absl::StrCat(R"({"code":)", code, R"(,"message":")", message, R"(","data":null})");
 }
 
-// ------------------------------------------------------------------------------------- create table
+// ------------------------------------------------------------------------------ create table
 
 struct CreateRow {
   const char* name;
@@ -86,7 +87,8 @@ INSTANTIATE_TEST_SUITE_P(
         CreateRow{"InternalError", 500, Error(500, "x"), {}},
         CreateRow{"BadGateway", 502, "<html>bad gateway</html>", {}},
         CreateRow{"Unavailable", 503, "", {}}, CreateRow{"GatewayTimeout", 504, "", {}},
-        CreateRow{"CreditsOnAServerErrorStayUnknown", 500, Error(1407, "insufficient credits"), {}}),
+        CreateRow{
+            "CreditsOnAServerErrorStayUnknown", 500, Error(1407, "insufficient credits"), {}}),
     [](const auto& row) { return row.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -104,8 +106,10 @@ INSTANTIATE_TEST_SUITE_P(
         CreateRow{"ServerError", 200, Error(500, "x"), {}},
         CreateRow{"TaskServerError", 200, Error(5003, "x"), {}},
         CreateRow{"UnknownCode", 200, Error(77, "x"), {}},
-        CreateRow{"ServerErrorWithData", 200,
-                  R"({"code":500,"message":"x","data":{"id":"t1","status":"created"}})", {}}),
+        CreateRow{"ServerErrorWithData",
+                  200,
+                  R"({"code":500,"message":"x","data":{"id":"t1","status":"created"}})",
+                  {}}),
     [](const auto& row) { return row.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -126,11 +130,10 @@ TEST(CreateAnswerTest, AcceptsATask) {
 }
 
 TEST(CreateAnswerTest, AcceptsABareTaskOtherSuccessCodesAndAnyContentType) {
-  for (const HttpAnswer& answer :
-       {HttpAnswer{201, "text/html", "", kTask},
-        HttpAnswer{200, "", "", R"({"id":"t1","status":"processing"})"},
-        HttpAnswer{200, "", "", R"({"data":{"id":"t1"}})"},
-        HttpAnswer{200, "", "", R"({"code":201,"data":{"id":"t1"}})"}}) {
+  for (const HttpAnswer& answer : {HttpAnswer{201, "text/html", "", kTask},
+                                   HttpAnswer{200, "", "", R"({"id":"t1","status":"processing"})"},
+                                   HttpAnswer{200, "", "", R"({"data":{"id":"t1"}})"},
+                                   HttpAnswer{200, "", "", R"({"code":201,"data":{"id":"t1"}})"}}) {
     EXPECT_TRUE(std::holds_alternative<core::CreateAccepted>(Create(answer))) << answer.body;
   }
 }
@@ -161,13 +164,14 @@ TEST(CreateAnswerTest, CarriesStatusCodeMessageAndRetryAfter) {
 
 TEST(CreateAnswerTest, TakesRetryAfterAsADateRelativeToNow) {
   HttpAnswer answer = Answer(429, "");
-  answer.retry_after = absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", kNow + absl::Seconds(40),
-                                        absl::UTCTimeZone());
+  answer.retry_after =
+      absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", kNow + absl::Seconds(40), absl::UTCTimeZone());
   EXPECT_EQ(std::get<core::CreateRejected>(Create(answer)).retry_after, absl::Seconds(40));
 }
 
 TEST(CreateAnswerTest, ReportsTheEnvelopesStatus) {
-  EXPECT_EQ(std::get<core::CreateRejected>(Create(Answer(200, Error(422, "bad")))).http_status, 422);
+  EXPECT_EQ(std::get<core::CreateRejected>(Create(Answer(200, Error(422, "bad")))).http_status,
+            422);
 }
 
 TEST(CreateAnswerTest, CutsAndCleansMessages) {
@@ -193,7 +197,7 @@ TEST(CreateAnswerTest, FindsUpstreamsWordsWhereverTheyAre) {
   }
 }
 
-// --------------------------------------------------------------------------------------- poll table
+// -------------------------------------------------------------------------------- poll table
 
 struct PollRow {
   const char* name;
@@ -253,10 +257,11 @@ TEST(PollAnswerTest, FillsInTheIdWhereTheTaskDoesNotNameItself) {
 }
 
 TEST(PollAnswerTest, TakesATaskCodeInTheEnvelopeForTheTasks) {
-  const auto outcome = Poll(Answer(
-      200, R"({"code":1200,"message":"flagged","data":{"id":"t1","status":"failed"}})"));
+  const auto outcome = Poll(
+      Answer(200, R"({"code":1200,"message":"flagged","data":{"id":"t1","status":"failed"}})"));
   ASSERT_TRUE(std::holds_alternative<core::PollObserved>(outcome));
-  EXPECT_EQ(std::get<core::PollObserved>(outcome).task.failure->code, core::FailureCode::kModerated);
+  EXPECT_EQ(std::get<core::PollObserved>(outcome).task.failure->code,
+            core::FailureCode::kModerated);
 }
 
 TEST(PollAnswerTest, CarriesRetryAfter) {

@@ -79,16 +79,18 @@ TEST_P(StatusTest, MapsToItsState) {
   EXPECT_EQ(task.raw_status, GetParam().first);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Table, StatusTest,
-    ::testing::Values(std::pair{"created", State::kCreated}, std::pair{"pending", State::kCreated},
-                      std::pair{"queued", State::kCreated},
-                      std::pair{"processing", State::kProcessing},
-                      std::pair{"completed", State::kCompleted}, std::pair{"failed", State::kFailed},
-                      std::pair{"cancelled", State::kCancelled},
-                      std::pair{"timeout", State::kTimedOut}, std::pair{"deleted", State::kDeleted},
-                      std::pair{"warming_up", State::kProcessing},
-                      std::pair{"COMPLETED", State::kProcessing}));
+INSTANTIATE_TEST_SUITE_P(Table, StatusTest,
+                         ::testing::Values(std::pair{"created", State::kCreated},
+                                           std::pair{"pending", State::kCreated},
+                                           std::pair{"queued", State::kCreated},
+                                           std::pair{"processing", State::kProcessing},
+                                           std::pair{"completed", State::kCompleted},
+                                           std::pair{"failed", State::kFailed},
+                                           std::pair{"cancelled", State::kCancelled},
+                                           std::pair{"timeout", State::kTimedOut},
+                                           std::pair{"deleted", State::kDeleted},
+                                           std::pair{"warming_up", State::kProcessing},
+                                           std::pair{"COMPLETED", State::kProcessing}));
 
 TEST(TaskTest, TakesAMissingOrStrangeStatusAsCreated) {
   for (const char* status : {R"("status":null)", R"("status":"")", R"("status":7)", R"("x":1)"}) {
@@ -148,7 +150,8 @@ TEST(TaskTest, TakesCompletedWithoutOutputsForAFailure) {
 // ---- has_nsfw_contents
 
 TEST(TaskTest, TakesNsfwFlagsAsBooleansOrStrings) {
-  const auto task = Completed(R"("outputs":["https://c/1","https://c/2","https://c/3","https://c/4"],
+  const auto task =
+      Completed(R"("outputs":["https://c/1","https://c/2","https://c/3","https://c/4"],
       "has_nsfw_contents":[true,"true","False","maybe"])");
   ASSERT_THAT(task.outputs, SizeIs(4));
   EXPECT_EQ(task.outputs[0].has_nsfw_content, true);
@@ -180,8 +183,8 @@ TEST(TaskTest, TakesInferenceMillisecondsWholeOrNot) {
 
 TEST(TaskTest, IgnoresInferenceTimesThatCannotBe) {
   for (const char* value : {"0", "-5", "1e300", "1e999", "99999999999999999999999", "null", "[]"}) {
-    EXPECT_FALSE(Task(absl::StrCat(R"("timings":{"inference":)", value, "}"))
-                     .inference_time.has_value())
+    EXPECT_FALSE(
+        Task(absl::StrCat(R"("timings":{"inference":)", value, "}")).inference_time.has_value())
         << value;
   }
 }
@@ -203,7 +206,8 @@ TEST(TaskTest, TakesCreatedAtWithZeroToNineFractionalDigits) {
 TEST(TaskTest, IgnoresCreatedAtThatIsNoTimeOfOurEra) {
   for (const char* text : {"yesterday", "infinite-future", "infinite-past", "-5000-01-01T00:00:00Z",
                            "9999-01-01T00:00:00Z", "2026-01-02"}) {
-    EXPECT_FALSE(Task(absl::StrCat(R"("created_at":")", text, "\"")).create_time.has_value()) << text;
+    EXPECT_FALSE(Task(absl::StrCat(R"("created_at":")", text, "\"")).create_time.has_value())
+        << text;
   }
 }
 
@@ -221,20 +225,20 @@ TEST_P(FailureCodeTest, MapsAsTheContractSays) {
   EXPECT_EQ(task.failure->resubmission_may_help, resubmission);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Table, FailureCodeTest,
-    ::testing::Values(std::tuple{1200, FailureCode::kModerated, false},
-                      std::tuple{1400, FailureCode::kInvalidInput, false},
-                      std::tuple{1401, FailureCode::kInvalidInput, false},
-                      std::tuple{1402, FailureCode::kMediaAccess, false},
-                      std::tuple{1403, FailureCode::kExecutionFailed, true},
-                      std::tuple{1405, FailureCode::kExecutionFailed, true},
-                      std::tuple{1406, FailureCode::kExecutionFailed, true},
-                      std::tuple{1407, FailureCode::kInsufficientCredits, false},
-                      std::tuple{5000, FailureCode::kUpstreamInternal, true},
-                      std::tuple{5003, FailureCode::kUpstreamInternal, true},
-                      std::tuple{5004, FailureCode::kUpstreamInternal, true},
-                      std::tuple{1999, FailureCode::kExecutionFailed, false}));
+INSTANTIATE_TEST_SUITE_P(Table, FailureCodeTest,
+                         ::testing::Values(std::tuple{1200, FailureCode::kModerated, false},
+                                           std::tuple{1400, FailureCode::kInvalidInput, false},
+                                           std::tuple{1401, FailureCode::kInvalidInput, false},
+                                           std::tuple{1402, FailureCode::kMediaAccess, false},
+                                           std::tuple{1403, FailureCode::kExecutionFailed, true},
+                                           std::tuple{1405, FailureCode::kExecutionFailed, true},
+                                           std::tuple{1406, FailureCode::kExecutionFailed, true},
+                                           std::tuple{1407, FailureCode::kInsufficientCredits,
+                                                      false},
+                                           std::tuple{5000, FailureCode::kUpstreamInternal, true},
+                                           std::tuple{5003, FailureCode::kUpstreamInternal, true},
+                                           std::tuple{5004, FailureCode::kUpstreamInternal, true},
+                                           std::tuple{1999, FailureCode::kExecutionFailed, false}));
 
 TEST(TaskTest, TakesATaskCodeAsANumberOrAString) {
   EXPECT_EQ(Task(R"("status":"failed","code":"1402")").failure->code, FailureCode::kMediaAccess);
@@ -242,8 +246,8 @@ TEST(TaskTest, TakesATaskCodeAsANumberOrAString) {
 }
 
 TEST(TaskTest, TakesAStrangeTaskCodeForNone) {
-  for (const char* code : {"null", "\"x\"", "[]", "{}", "1.5", "1e99", "99999999999999999999", "200",
-                           "-99999999999999"}) {
+  for (const char* code : {"null", "\"x\"", "[]", "{}", "1.5", "1e99", "99999999999999999999",
+                           "200", "-99999999999999"}) {
     const auto task = Task(absl::StrCat(R"("status":"failed","code":)", code));
     EXPECT_EQ(task.failure->upstream_code, 0) << code;
     EXPECT_EQ(task.failure->code, FailureCode::kExecutionFailed) << code;
@@ -283,7 +287,8 @@ TEST(TaskTest, RefusesIdsThatCouldBendAPath) {
   const std::string long_id(129, 'a');
   for (const std::string& id :
        {std::string(), std::string("."), std::string(".."), std::string("a/b"), std::string("a?b"),
-        std::string("a b"), std::string("a%2e"), std::string("\xC3\xA9"), std::string("a\\r\\nb"), long_id}) {
+        std::string("a b"), std::string("a%2e"), std::string("\xC3\xA9"), std::string("a\\r\\nb"),
+        long_id}) {
     EXPECT_FALSE(ParseTask(absl::StrCat(R"({"id":")", id, "\"}")).ok()) << id;
   }
   for (const char* id : {"null", "7", "[]", "{}", "true"}) {
@@ -295,9 +300,9 @@ TEST(TaskTest, RefusesIdsThatCouldBendAPath) {
 // ---- hostile or damaged documents
 
 TEST(TaskTest, RefusesWhatIsNoTask) {
-  for (const char* text : {"", " ", "null", "7", "\"text\"", "[]", "[{\"id\":\"a\"}]", "{", "{\"id\":",
-                           "<html>", R"({"id":"a"} x)", R"({"data":null})", R"({"data":[]})",
-                           R"({"code":200,"message":"success"})"}) {
+  for (const char* text : {"", " ", "null", "7", "\"text\"", "[]", "[{\"id\":\"a\"}]", "{",
+                           "{\"id\":", "<html>", R"({"id":"a"} x)", R"({"data":null})",
+                           R"({"data":[]})", R"({"code":200,"message":"success"})"}) {
     EXPECT_FALSE(ParseTask(text).ok()) << text;
   }
 }
@@ -316,9 +321,9 @@ TEST(TaskTest, RefusesDeepNestingInsteadOfCrashing) {
 
 TEST(TaskTest, SurvivesHugeNumbersEverywhere) {
   const std::string digits(5000, '9');
-  const auto task = Task(absl::StrCat(R"("status":"failed","code":)", digits,
-                                      R"(,"timings":{"inference":)", digits, R"(},"created_at":)",
-                                      digits, R"(,"executionTime":-1e308)"));
+  const auto task =
+      Task(absl::StrCat(R"("status":"failed","code":)", digits, R"(,"timings":{"inference":)",
+                        digits, R"(},"created_at":)", digits, R"(,"executionTime":-1e308)"));
   EXPECT_EQ(task.failure->upstream_code, 0);
   EXPECT_FALSE(task.inference_time.has_value());
 }
@@ -328,8 +333,7 @@ TEST(TaskTest, ReplacesInvalidUtf8) {
   EXPECT_EQ(task.failure->message,
             "bad \xEF\xBF\xBD\xEF\xBF\xBD byte \xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
   EXPECT_EQ(Task("\"status\":\"odd\xFF\"").raw_status, "odd\xEF\xBF\xBD");
-  EXPECT_EQ(Completed("\"outputs\":[\"https://c/\xFF\"]").outputs[0].url,
-            "https://c/\xEF\xBF\xBD");
+  EXPECT_EQ(Completed("\"outputs\":[\"https://c/\xFF\"]").outputs[0].url, "https://c/\xEF\xBF\xBD");
 }
 
 TEST(TaskTest, ReplacesHalvesOfSurrogatePairsAndKeepsWholeOnes) {
