@@ -17,7 +17,7 @@ std::string IdGenerator::Next(absl::Time now, Random& random) {
     // A random step keeps the order and leaves the next id as unguessable as the first.
     const uint64_t step = (random.Draw() >> 24) + 1;
     random_low_ += step;
-    if (random_low_ < step) ++random_high_;
+    if (random_low_ < step && ++random_high_ == 0) ++millis_;  // all 80 bits have run over
   }
 
   std::string id(26, '0');
