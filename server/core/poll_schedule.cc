@@ -15,7 +15,8 @@ constexpr size_t kRemembered = 64;
 absl::Duration NextPollDelay(absl::Duration age, const Options& options, Random& random) {
   const absl::Duration delay =
       std::clamp(age * kShareOfAge, options.poll_min_interval, options.poll_max_interval);
-  return std::max(options.poll_min_interval, UniformDelay(delay * 0.9, delay * 1.1, random));
+  return UniformDelay(std::max(options.poll_min_interval, delay * 0.9),
+                      std::min(options.poll_max_interval, delay * 1.1), random);
 }
 
 void DurationEstimate::Add(absl::Duration duration) {

@@ -13,7 +13,8 @@
 
 namespace dreamgate::core {
 
-// The delay until the next look at a task of this age, +-10 % so that tasks do not march in step.
+// The delay until the next look at a task of this age, within the bounds and +-10 % so that tasks do
+// not march in step.
 absl::Duration NextPollDelay(absl::Duration age, const Options& options, Random& random);
 
 // Durations of the latest videos, for estimates that are shown as such and decide nothing.
