@@ -28,14 +28,15 @@ Gateway::~Gateway() { ports_.ledger.set_commit_observer(nullptr); }
 
 void Gateway::Start(Completion<absl::Status> done) {
   ports_.ledger.TakeOverUnfinished(
-      [this, done = std::move(done)](absl::StatusOr<std::vector<Unfinished>> unfinished) mutable {
+      lifeline_.Guard([this, done = std::move(done)](
+                          absl::StatusOr<std::vector<Unfinished>> unfinished) mutable {
         if (!unfinished.ok()) {
           std::move(done)(unfinished.status());
           return;
         }
         for (const Unfinished& left_behind : *unfinished) submitter_->Recover(left_behind);
         std::move(done)(absl::OkStatus());
-      });
+      }));
 }
 
 void Gateway::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnswer>> done) {
@@ -62,7 +63,8 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
   }
   ports_.ledger.Load(
       tenant, prediction_id,
-      [prediction_id, visible, done = std::move(done)](absl::StatusOr<StoredPrediction> stored) mutable {
+      lifeline_.Guard([prediction_id, visible, done = std::move(done)](
+                          absl::StatusOr<StoredPrediction> stored) mutable {
         if (stored.ok()) {
           Prediction prediction = std::move(stored->initial);
           for (const Transition& transition : stored->transitions) {
@@ -79,11 +81,11 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
         std::move(done)(MakeError(
             Reason::kPredictionNotFound, "there is no such prediction",
             {.resource_type = "dreamgate.v1.Prediction", .resource_name = prediction_id}));
-      });
+      }));
 }
 
 void Gateway::List(ListQuery query, Completion<absl::StatusOr<ListPage>> done) {
-  ports_.ledger.List(std::move(query), std::move(done));
+  ports_.ledger.List(std::move(query), lifeline_.Guard(std::move(done)));
 }
 
 void Gateway::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watcher) {

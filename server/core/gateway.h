@@ -1,6 +1,7 @@
 // The core's front door: the one class that `api` and `web` talk to. Builds submitter, tracker and
 // watch hub over the ports and passes calls on. Owned by app; entered on the loop only, so callers on
-// other threads go through `Executor::Post`. Completions run on the loop, exactly once.
+// other threads go through `Executor::Post`. Completions run on the loop, exactly once while the
+// Gateway lives; it may be destroyed with work under way, which then ends without a word.
 #ifndef DREAMGATE_SERVER_CORE_GATEWAY_H_
 #define DREAMGATE_SERVER_CORE_GATEWAY_H_
 
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
 #include "server/core/prediction.h"
@@ -110,6 +112,7 @@ class Gateway {
   std::unique_ptr<Tracker> tracker_;
   std::unique_ptr<Submitter> submitter_;
   std::unique_ptr<WatchHub> hub_;
+  Lifeline lifeline_;
 };
 
 }  // namespace dreamgate::core

@@ -33,6 +33,7 @@ void WatchHub::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watch
   Newcomer newcomer{std::move(watcher), request.after_sequence};
   if (feed.log != nullptr && feed.load == 0) {
     Admit(feed, std::move(newcomer));
+    DropIfUnused({request.tenant, request.prediction_id});
     return;
   }
   newcomer.watcher->feed_ = &feed;
@@ -80,10 +81,7 @@ void WatchHub::OnCommitted(const std::shared_ptr<const Prediction>& prediction) 
     return;
   }
   Append(feed, prediction);
-  ports_.sink.Deliver(feed.log, feed.watchers);
-  if (!feed.log->back().terminal) return;
-  // The streams end by themselves once they have written the terminal update.
-  while (!feed.watchers.empty()) Detach(*feed.watchers.back());
+  Deliver(feed);
   DropIfUnused(found->first);
 }
 
@@ -104,9 +102,10 @@ WatchHub::Feed& WatchHub::FeedOf(const PredictionKey& key) {
 void WatchHub::Load(Feed& feed) {
   feed.load = ++loads_;
   ports_.ledger.Load(feed.key.first, feed.key.second,
-                     [this, key = feed.key, load = feed.load](absl::StatusOr<StoredPrediction> stored) {
+                     lifeline_.Guard([this, key = feed.key,
+                                      load = feed.load](absl::StatusOr<StoredPrediction> stored) {
                        OnLoaded(key, load, std::move(stored));
-                     });
+                     }));
 }
 
 void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
@@ -131,18 +130,20 @@ void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
       Append(feed, std::make_shared<const Prediction>(prediction));
     }
   }
+  bool missed_one = false;
   for (const auto& arrived : std::exchange(feed.arrived, {})) {
-    if (arrived->sequence == feed.log->back().sequence + 1) Append(feed, arrived);
+    const int64_t next = feed.log->back().sequence + 1;
+    if (arrived->sequence == next) Append(feed, arrived);
+    missed_one = arrived->sequence > next;
   }
   if (!feed.visible && !tracker_->AcknowledgedEarly(key)) {
     FailAll(feed, NotFound(key.second));
     return;
   }
-  if (!feed.watchers.empty()) {
-    ports_.sink.Deliver(feed.log, feed.watchers);
-    if (feed.log->back().terminal) {
-      while (!feed.watchers.empty()) Detach(*feed.watchers.back());
-    }
+  if (!feed.watchers.empty() && feed.log->back().sequence > known) Deliver(feed);
+  if (missed_one) {
+    Load(feed);
+    return;
   }
   for (Newcomer& newcomer : std::exchange(feed.newcomers, {})) {
     newcomer.watcher->feed_ = nullptr;
@@ -161,6 +162,13 @@ void WatchHub::Append(Feed& feed, const std::shared_ptr<const Prediction>& predi
   feed.visible = IsVisible(*prediction);
 }
 
+void WatchHub::Deliver(Feed& feed) {
+  ports_.sink.Deliver(feed.log, feed.watchers);
+  if (!feed.log->back().terminal) return;
+  // The streams end by themselves once they have written the terminal update.
+  while (!feed.watchers.empty()) Detach(*feed.watchers.back());
+}
+
 void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
   const TransitionLog& log = *feed.log;
   const int64_t last = log.back().sequence;
@@ -172,17 +180,13 @@ void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
                     absl::StrCat("after_sequence ", *newcomer.after_sequence,
                                  " lies in the future of this prediction; watch without a position"),
                     {.metadata = {{"first_sequence", "0"}, {"last_sequence", absl::StrCat(last)}}}));
-      DropIfUnused(feed.key);
       return;
     }
     cursor = 0;
     while (cursor < log.size() && log[cursor].sequence <= *newcomer.after_sequence) ++cursor;
   }
   newcomer.watcher->Begin(feed.log, cursor);
-  if (log.back().terminal) {
-    DropIfUnused(feed.key);
-    return;
-  }
+  if (log.back().terminal) return;
   Watcher& watcher = *newcomer.watcher;
   watcher.feed_ = &feed;
   watcher.feed_index_ = static_cast<uint32_t>(feed.watchers.size());

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "server/core/gateway.h"
+#include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
 #include "server/core/tracker.h"
@@ -64,6 +65,9 @@ class WatchHub final : public CommitObserver {
   void Load(Feed& feed);
   void OnLoaded(const PredictionKey& key, uint64_t load, absl::StatusOr<StoredPrediction> stored);
   void Append(Feed& feed, const std::shared_ptr<const Prediction>& prediction);
+  // Tells the watchers of a longer log. The terminal transition releases them.
+  void Deliver(Feed& feed);
+  // Begins to feed the newcomer; may leave the feed unused.
   void Admit(Feed& feed, Newcomer newcomer);
   void FailAll(Feed& feed, const absl::Status& error);
   void DropIfUnused(const PredictionKey& key);
@@ -84,6 +88,7 @@ class WatchHub final : public CommitObserver {
   std::array<std::vector<Watcher*>, kWheelSlots> wheel_;
   int64_t tick_ = 0;
   std::unique_ptr<Timers::Timer> ticker_;
+  Lifeline lifeline_;
 };
 
 }  // namespace dreamgate::core
