@@ -11,10 +11,17 @@ namespace {
 
 constexpr BackoffPolicy kWriteBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
 constexpr BackoffPolicy kPollBackoff = {absl::Seconds(2), absl::Minutes(1)};
-// A task that upstream says it does not know: how often and how long before we believe it.
+// A task that upstream says it does not know: how often and how long before we believe it. A look
+// counts only if some other GET has succeeded since the one before, so that an upstream which has
+// forgotten everything for a while fails nothing.
 constexpr int kNotFoundLooks = 5;
 constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);
 constexpr absl::Duration kNotFoundInterval = absl::Minutes(5);
+
+bool Holds(const Observation& observation, State state) {
+  return IsLegalTransition(state, observation.transition.state) &&
+         observation.only_in.value_or(state) == state;
+}
 
 bool IsPolled(State state) { return state == State::kCreated || state == State::kProcessing; }
 
@@ -51,15 +58,15 @@ void Tracker::Adopt(std::shared_ptr<const Prediction> prediction) {
 void Tracker::Record(const PredictionKey& key, Observation observation) {
   Entry* entry = EntryOf(key);
   if (entry == nullptr) {
-    ports_.events.ObservationDropped("unbound");
+    Drop(key, std::move(observation), "unbound", nullptr);
     return;
   }
   // Judge against what will be true once everything waiting is written.
   const State latest =
       entry->pending.empty() ? entry->current->state : entry->pending.back().transition.state;
-  if (!IsLegalTransition(latest, observation.transition.state)) {
-    ports_.events.ObservationDropped(latest == observation.transition.state ? "repeated" : "illegal");
-    Settle(std::move(observation), entry->current);
+  if (!Holds(observation, latest)) {
+    const absl::string_view why = latest == observation.transition.state ? "repeated" : "illegal";
+    Drop(key, std::move(observation), why, entry->current);
     return;
   }
   observation.transition.time = ports_.clock.Now();
@@ -129,7 +136,9 @@ void Tracker::Erase(const PredictionKey& key) {
   if (found == entries_.end()) return;
   const auto tenant = in_flight_of_tenant_.find(key.first);
   if (--tenant->second == 0) in_flight_of_tenant_.erase(tenant);
+  Entry entry = std::move(found->second);
   entries_.erase(found);
+  for (Observation& late : entry.pending) Drop(key, std::move(late), "unbound", entry.current);
   ports_.events.PredictionsInFlight(in_flight());
 }
 
@@ -138,10 +147,8 @@ void Tracker::Erase(const PredictionKey& key) {
 void Tracker::Write(const PredictionKey& key) {
   Entry* entry = EntryOf(key);
   if (entry == nullptr || entry->write_outstanding || entry->write_retry != nullptr) return;
-  while (!entry->pending.empty() &&
-         !IsLegalTransition(entry->current->state, entry->pending.front().transition.state)) {
-    ports_.events.ObservationDropped("repeated");
-    Settle(std::move(entry->pending.front()), entry->current);
+  while (!entry->pending.empty() && !Holds(entry->pending.front(), entry->current->state)) {
+    Drop(key, std::move(entry->pending.front()), "repeated", entry->current);
     entry->pending.erase(entry->pending.begin());
   }
   if (entry->pending.empty()) return;
@@ -155,9 +162,10 @@ void Tracker::Write(const PredictionKey& key) {
   proposal.transition.sequence = entry->current->sequence + 1;
   proposal.attempt_outcome = next.attempt_outcome;
   entry->write_outstanding = true;
-  ports_.ledger.Propose(std::move(proposal), [this, key](absl::StatusOr<ProposeResult> result) {
-    OnWritten(key, std::move(result));
-  });
+  ports_.ledger.Propose(std::move(proposal),
+                        lifeline_.Guard([this, key](absl::StatusOr<ProposeResult> result) {
+                          OnWritten(key, std::move(result));
+                        }));
 }
 
 void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> result) {
@@ -168,23 +176,17 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
   if (!result.ok()) {
     // It may or may not be durable. The compare-and-set makes a second try harmless either way.
     Observation& failed = entry->pending.front();
-    if (failed.done) {
+    auto done = std::exchange(failed.done, nullptr);
+    if (!failed.insist) {
+      entry->pending.erase(entry->pending.begin());
+    } else if (done) {
       entry->acknowledged_early = true;
-      std::move(failed.done)(entry->current);
-      failed.done = nullptr;
-      entry = EntryOf(key);
-      if (entry == nullptr) return;
     }
-    entry->write_retry =
-        ports_.timers.After(FullJitter(kWriteBackoff, entry->write_failures++, ports_.random),
-                            [this, key] {
-                              if (Entry* waiting = EntryOf(key)) waiting->write_retry.reset();
-                              Write(key);
-                            });
+    RetryWrite(key);
+    if (done) std::move(done)(std::shared_ptr<const Prediction>(entry->current));
     return;
   }
 
-  entry->write_failures = 0;
   if (auto* conflict = std::get_if<ProposalConflict>(&*result)) {
     ports_.events.ObservationDropped("conflict");
     if (conflict->current == nullptr) {
@@ -193,12 +195,21 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
       Erase(key);
       return;
     }
+    if (conflict->current->sequence <= entry->current->sequence) {
+      // Refused without news, as if somebody else owned it. Asking again at once would never end.
+      ports_.events.Log(LogLevel::kError, "the ledger refuses a transition",
+                        {{"prediction", key.second}});
+      RetryWrite(key);
+      return;
+    }
+    entry->write_failures = 0;
     entry->current = conflict->current;
     outlet_.OnCommitted(conflict->current);
     OnAdvanced(key);
     return;
   }
 
+  entry->write_failures = 0;
   entry->current = std::get<Committed>(*result).prediction;
   entry->acknowledged_early = false;
   Observation written = std::move(entry->pending.front());
@@ -209,11 +220,28 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
   if (written.done) std::move(written.done)(current);
 }
 
-void Tracker::Settle(Observation observation, const std::shared_ptr<const Prediction>& current) {
-  if (!observation.done) return;
-  ports_.executor.Post([done = std::move(observation.done), current]() mutable {
-    std::move(done)(current);
-  });
+void Tracker::RetryWrite(const PredictionKey& key) {
+  Entry* entry = EntryOf(key);
+  entry->write_retry = ports_.timers.After(
+      FullJitter(kWriteBackoff, entry->write_failures++, ports_.random), [this, key] {
+        if (Entry* waiting = EntryOf(key)) waiting->write_retry.reset();
+        Write(key);
+      });
+}
+
+void Tracker::Drop(const PredictionKey& key, Observation observation, absl::string_view why,
+                   const std::shared_ptr<const Prediction>& current) {
+  ports_.events.ObservationDropped(why);
+  const auto& outcome = observation.attempt_outcome;
+  if (outcome && outcome->result == AttemptResult::kAccepted &&
+      (current == nullptr || current->upstream_id != outcome->upstream_id)) {
+    ports_.events.OrphanRecorded();
+    ports_.events.Log(LogLevel::kError, "upstream accepted a submission that had been given up",
+                      {{"prediction", key.second}, {"upstream_id", outcome->upstream_id}});
+  }
+  if (!observation.done || current == nullptr) return;
+  ports_.executor.Post(lifeline_.Guard(
+      [done = std::move(observation.done), current]() mutable { std::move(done)(current); }));
 }
 
 // The committed state has changed: adjust deadline and polling, write what waits, or stop.
@@ -223,10 +251,6 @@ void Tracker::OnAdvanced(const PredictionKey& key) {
   const Prediction& current = *entry->current;
   if (IsTerminal(current.state)) {
     if (current.state == State::kCompleted) durations_.Add(*current.end_time - current.create_time);
-    for (Observation& late : entry->pending) {
-      ports_.events.ObservationDropped("illegal");
-      Settle(std::move(late), entry->current);
-    }
     Erase(key);
     return;
   }
@@ -265,8 +289,11 @@ void Tracker::ArmDeadline(const PredictionKey& key) {
     return;
   }
   const absl::Duration delay = std::max(absl::ZeroDuration(), due - ports_.clock.Now());
-  entry->deadline = ports_.timers.After(delay, [this, key, failure = std::move(failure)] {
+  std::optional<State> only_in;  // an acceptance that only waits for the ledger is no silence
+  if (current.state == State::kUnresolved) only_in = current.state;
+  entry->deadline = ports_.timers.After(delay, [this, key, only_in, failure = std::move(failure)] {
     Observation given_up;
+    given_up.only_in = only_in;
     given_up.transition.state = State::kFailed;
     given_up.transition.source = TransitionSource::kGateway;
     given_up.transition.failure = failure;
@@ -295,14 +322,15 @@ void Tracker::Poll(const PredictionKey& key) {
   Entry* entry = EntryOf(key);
   if (entry == nullptr || entry->poll_in_flight || !IsPolled(entry->current->state)) return;
   entry->poll_in_flight = true;
-  ports_.upstream.GetTask(entry->current->upstream_id, [this, key](PollOutcome outcome) {
-    OnPolled(key, std::move(outcome));
-  });
+  entry->next_poll.reset();
+  ports_.upstream.GetTask(entry->current->upstream_id,
+                          lifeline_.Guard([this, key](PollOutcome outcome) {
+                            OnPolled(key, std::move(outcome));
+                          }));
 }
 
 void Tracker::OnPolled(const PredictionKey& key, PollOutcome outcome) {
   if (auto* observed = std::get_if<PollObserved>(&outcome)) {
-    last_get_success_ = ports_.clock.Now();
     Resume();
     OnTask(key, std::move(observed->task));
     return;
@@ -318,6 +346,7 @@ void Tracker::OnTask(const PredictionKey& key, TaskObservation task) {
     OnPollFailed(key, {PollProblem::kTransient, 200, "upstream answered with another task", {}});
     return;
   }
+  last_get_success_ = ports_.clock.Now();
   entry->poll_failures = 0;
   entry->not_found = 0;
   entry->last_observed = ports_.clock.Now();
@@ -333,25 +362,28 @@ void Tracker::OnTask(const PredictionKey& key, TaskObservation task) {
 
 void Tracker::OnPollFailed(const PredictionKey& key, const PollFailed& failed) {
   Entry* entry = EntryOf(key);
-  if (entry == nullptr) return;
-  entry->poll_in_flight = false;
+  if (entry != nullptr) entry->poll_in_flight = false;
   ports_.events.Log(LogLevel::kDebug, "poll failed",
                     {{"prediction", key.second},
                      {"http_status", absl::StrCat(failed.http_status)},
                      {"problem", failed.message}});
   if (failed.problem == PollProblem::kCredentialsRejected || paused_) {
-    Pause();  // or stay paused, and probe again
+    Pause();  // or stay paused, and probe again, whatever became of the prediction probed with
     return;
   }
+  if (entry == nullptr) return;
 
   absl::Duration delay = FullJitter(kPollBackoff, entry->poll_failures++, ports_.random);
   if (!retry_budget_.TrySpend()) delay = kPollBackoff.maximum;
   if (failed.problem == PollProblem::kRefused) delay = kPollBackoff.maximum;
   if (failed.problem == PollProblem::kNotFound) {
-    if (entry->not_found++ == 0) entry->not_found_since = ports_.clock.Now();
-    const bool long_enough = ports_.clock.Now() - entry->not_found_since >= kNotFoundPeriod;
-    const bool others_succeed = last_get_success_ && *last_get_success_ > entry->not_found_since;
-    if (entry->not_found >= kNotFoundLooks && long_enough && others_succeed) {
+    const absl::Time now = ports_.clock.Now();
+    if (entry->not_found == 0) entry->not_found_since = now;
+    if (entry->not_found == 0 || last_get_success_ > entry->not_found_latest) {
+      ++entry->not_found;
+      entry->not_found_latest = now;
+    }
+    if (entry->not_found >= kNotFoundLooks && now - entry->not_found_since >= kNotFoundPeriod) {
       Observation lost;
       lost.transition.state = State::kFailed;
       lost.transition.source = TransitionSource::kPoll;

@@ -16,8 +16,10 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/core/gateway.h"
+#include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/poll_schedule.h"
 #include "server/core/ports.h"
@@ -37,9 +39,13 @@ struct Observation {
   Transition transition;  // `sequence` and `time` are filled in by the tracker
   std::optional<AttemptOutcome> attempt_outcome;
   // Called once with the committed state that resulted: this observation's, or the one that made it
-  // obsolete. If the ledger is in trouble, at once with the last committed state; the observation is
-  // then written as soon as the ledger can. May be empty.
+  // obsolete. If the ledger is in trouble, at once with the last committed state. May be empty.
   Completion<std::shared_ptr<const Prediction>> done;
+  // In ledger trouble: true, it is written as soon as the ledger can, and whoever `done` has told may
+  // rely on it; false, it is dropped.
+  bool insist = true;
+  // The only state it holds in, for what was concluded from that state. Unset: wherever it is legal.
+  std::optional<State> only_in = std::nullopt;
 };
 
 // A transition that carries everything `task` shows.
@@ -53,7 +59,8 @@ class Tracker {
 
   // Begins to follow a prediction that is not terminal.
   void Adopt(std::shared_ptr<const Prediction> prediction);
-  // Observations of predictions that are not followed (any more) are dropped and counted.
+  // Observations of predictions that are not followed (any more) are dropped and counted, their
+  // `done` is not called.
   void Record(const PredictionKey& key, Observation observation);
   // Stops following: the prediction was rejected.
   void Forget(const PredictionKey& key);
@@ -85,8 +92,9 @@ class Tracker {
     std::unique_ptr<Timers::Timer> poll_timer;
     bool poll_in_flight = false;
     int poll_failures = 0;
-    int not_found = 0;
+    int not_found = 0;  // looks that count, see kNotFoundLooks
     absl::Time not_found_since;
+    absl::Time not_found_latest;
     std::optional<absl::Time> last_observed;
     std::optional<absl::Time> next_poll;
 
@@ -99,7 +107,10 @@ class Tracker {
 
   void Write(const PredictionKey& key);
   void OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> result);
-  void Settle(Observation observation, const std::shared_ptr<const Prediction>& current);
+  void RetryWrite(const PredictionKey& key);
+  // Counts an observation that changes nothing and settles it with `current`, null if not followed.
+  void Drop(const PredictionKey& key, Observation observation, absl::string_view why,
+            const std::shared_ptr<const Prediction>& current);
   void OnAdvanced(const PredictionKey& key);
 
   void ArmDeadline(const PredictionKey& key);
@@ -124,6 +135,7 @@ class Tracker {
   bool paused_ = false;
   PredictionKey last_probed_;
   std::unique_ptr<Timers::Timer> probe_timer_;
+  Lifeline lifeline_;
 };
 
 }  // namespace dreamgate::core
