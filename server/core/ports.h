@@ -226,7 +226,8 @@ class CommitObserver {
 
 // Durable memory. Operations take effect in the order called. An error Status means: not known to be
 // durable; the implementation has reopened and reread before the next operation, so a caller that
-// wants to know reads. Errors carry Reason::kLedgerUnavailable.
+// wants to know reads. Such errors carry Reason::kLedgerUnavailable. Any other error is final: the
+// operation breaks a rule (rejecting what is not there or has been shown) and has changed nothing.
 class Ledger {
  public:
   virtual ~Ledger() = default;

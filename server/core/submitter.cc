@@ -67,6 +67,12 @@ Failure FailureFrom(const CreateRejected& rejected) {
   return failure;
 }
 
+absl::Status QueueTimeout() {
+  return MakeError(Reason::kTooManyRequests,
+                   "too many submissions are waiting for upstream; nothing was sent, try later",
+                   {.retry_after = kRetryHint});
+}
+
 absl::string_view OutcomeName(const absl::StatusOr<std::shared_ptr<const Prediction>>& result,
                               bool joined) {
   if (result.ok()) {
@@ -96,6 +102,11 @@ struct Submitter::Flight {
     absl::AnyInvocable<bool()> cancelled;
     bool joined = false;
   };
+  // Came while the flight was being withdrawn: begins anew once that is durable.
+  struct Successor {
+    SubmitRequest request;
+    Completion<absl::StatusOr<SubmitAnswer>> done;
+  };
 
   // Where the flight is between the reservation and the answer.
   enum class Phase { kReserving, kQueued, kLeavingQueue, kSending, kWaiting, kSettling };
@@ -104,11 +115,14 @@ struct Submitter::Flight {
   std::string canonical;
   absl::Time start;
   std::vector<Caller> callers;
+  std::vector<Successor> successors;
   std::shared_ptr<const Prediction> prediction;
   Attempt attempt;
   Phase phase = Phase::kReserving;
   bool withdrawing = false;  // its reservation is being undone: nobody may join
   bool told_unresolved = false;
+  bool on_the_wire = false;  // its POST
+  bool landed = false;
   bool holds_slot = false;
   int not_sent = 0;
   std::unique_ptr<Timers::Timer> soft_timeout;
@@ -130,23 +144,17 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
   std::string canonical = CanonicalEncoding(request.input);
 
   if (const auto found = flights_.find(key); found != flights_.end()) {
-    const std::shared_ptr<Flight>& flight = found->second;
-    absl::Status error;
-    if (flight->withdrawing) {
-      error = MakeError(Reason::kLedgerUnavailable,
-                        "an earlier call with this request_id is being undone; try again",
-                        {.retry_after = kRetryHint});
-    } else if (flight->canonical != canonical) {
-      error = MakeError(Reason::kRequestIdConflict,
-                        "this request_id is in use with another payload; use a new one",
-                        {.metadata = {{"request_id", request.request_id}}});
+    Flight& flight = *found->second;
+    if (flight.withdrawing) {
+      flight.successors.push_back({std::move(request), std::move(done)});
+    } else if (flight.canonical == canonical) {
+      flight.callers.push_back({std::move(done), std::move(request.cancelled), /*joined=*/true});
     } else {
-      flight->callers.push_back({std::move(done), std::move(request.cancelled), /*joined=*/true});
-      return;
+      Refuse(std::move(done),
+             MakeError(Reason::kRequestIdConflict,
+                       "this request_id is in use with another payload; use a new one",
+                       {.metadata = {{"request_id", request.request_id}}}));
     }
-    ports_.executor.Post([done = std::move(done), error = std::move(error)]() mutable {
-      std::move(done)(std::move(error));
-    });
     return;
   }
 
@@ -179,9 +187,9 @@ void Submitter::Reserve(const std::shared_ptr<Flight>& flight) {
   flight->attempt = reservation.attempt;
   flight->prediction = std::make_shared<const Prediction>(reservation.prediction);
   ports_.ledger.Reserve(std::move(reservation),
-                        [this, flight](absl::StatusOr<ReserveResult> result) {
+                        lifeline_.Guard([this, flight](absl::StatusOr<ReserveResult> result) {
                           OnReserved(flight, std::move(result));
-                        });
+                        }));
 }
 
 void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
@@ -196,29 +204,28 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
   }
   if (auto* existing = std::get_if<ReserveExisting>(&*result)) {
     const PredictionKey key = KeyOf(*existing->prediction);
+    Land(flight);
     if (!IsVisible(*existing->prediction) && !tracker_.AcknowledgedEarly(key)) {
       AnswerCallers(flight, MakeError(Reason::kLedgerUnavailable,
                                       "an earlier submission with this request_id is still being "
                                       "settled; try again",
                                       {.retry_after = kRetryHint}));
-      Land(flight);
       return;
     }
     for (Flight::Caller& caller : flight->callers) caller.joined = true;
     AnswerCallers(flight, existing->prediction);
-    Land(flight);
     return;
   }
   if (auto* remembered = std::get_if<ReserveRemembered>(&*result)) {
-    AnswerCallers(flight, ErrorFrom(remembered->rejection, std::nullopt));
     Land(flight);
+    AnswerCallers(flight, ErrorFrom(remembered->rejection, std::nullopt));
     return;
   }
   if (std::holds_alternative<ReserveConflict>(*result)) {
+    Land(flight);
     AnswerCallers(flight, MakeError(Reason::kRequestIdConflict,
                                     "this request_id was used with another payload; use a new one",
                                     {.metadata = {{"request_id", flight->request.request_id}}}));
-    Land(flight);
     return;
   }
   flight->prediction = std::get<Reserved>(*result).prediction;
@@ -256,27 +263,33 @@ void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
   Observation observation;
   observation.transition.state = State::kSubmitting;
   observation.transition.source = TransitionSource::kGateway;
+  observation.insist = false;
   observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
-    if (committed->state == State::kSubmitting) {
+    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, ""};
+    if (committed->state != State::kSubmitting) {
+      outcome.message = "the ledger could not record the start";
+      Withdraw(flight, std::move(outcome), std::nullopt,
+               MakeError(Reason::kLedgerUnavailable,
+                         "durable storage is in trouble; nothing was sent, try again",
+                         {.retry_after = kRetryHint}));
+    } else if (ports_.clock.Now() >= flight->start + options_.submit_soft_timeout) {
+      outcome.message = "soft timeout";
+      Withdraw(flight, std::move(outcome), std::nullopt, QueueTimeout());
+    } else {
       flight->prediction = std::move(committed);
       Send(flight);
-      return;
     }
-    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
-                           "the ledger could not record the start"};
-    Withdraw(flight, std::move(outcome), std::nullopt,
-             MakeError(Reason::kLedgerUnavailable,
-                       "durable storage is in trouble; nothing was sent, try again",
-                       {.retry_after = kRetryHint}));
   };
   tracker_.Record(KeyOf(*flight->prediction), std::move(observation));
 }
 
 void Submitter::Send(const std::shared_ptr<Flight>& flight) {
   flight->resend.reset();
-  // The last look at cancellation. From here on the work goes on whatever the caller does.
-  Flight::Caller& first = flight->callers.front();
-  if (flight->callers.size() == 1 && first.cancelled && first.cancelled()) {
+  // The last look at cancellation. From here on the work goes on whatever the callers do.
+  const bool all_gone =
+      std::all_of(flight->callers.begin(), flight->callers.end(),
+                  [](Flight::Caller& caller) { return caller.cancelled && caller.cancelled(); });
+  if (all_gone) {
     AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
                            "cancelled by the caller"};
     Withdraw(flight, std::move(outcome), std::nullopt,
@@ -290,10 +303,13 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
   task.seed = flight->prediction->seed;
   task.attempt_token = flight->attempt.token;
   ++posts_in_flight_;
-  ports_.upstream.CreateTask(task, [this, flight](CreateOutcome outcome) {
+  flight->on_the_wire = true;
+  ports_.upstream.CreateTask(task, lifeline_.Guard([this, flight](CreateOutcome outcome) {
     --posts_in_flight_;
+    flight->on_the_wire = false;
     OnOutcome(flight, std::move(outcome));
-  });
+    FreeSlot(*flight);  // if the callers have been answered already
+  }));
 }
 
 void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
@@ -302,10 +318,7 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
   switch (flight->phase) {
     case Flight::Phase::kQueued:
       queue_.remove(flight);
-      Withdraw(flight, std::move(outcome), std::nullopt,
-               MakeError(Reason::kTooManyRequests,
-                         "too many submissions are waiting for upstream; nothing was sent, try later",
-                         {.retry_after = kRetryHint}));
+      Withdraw(flight, std::move(outcome), std::nullopt, QueueTimeout());
       return;
     case Flight::Phase::kWaiting:
       Withdraw(flight, std::move(outcome), std::nullopt,
@@ -323,8 +336,8 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
       Record(flight, std::move(unresolved), std::move(outcome));
       return;
     }
+    case Flight::Phase::kLeavingQueue:  // which looks at the time itself
     case Flight::Phase::kReserving:
-    case Flight::Phase::kLeavingQueue:
     case Flight::Phase::kSettling:
       return;  // the ledger answers soon, and with it the caller
   }
@@ -365,7 +378,9 @@ void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRe
   const Rejection rejection = RejectionFrom(rejected);
   std::optional<absl::Duration> retry_after = rejected.retry_after;
   if (rejected.reason == Reason::kUpstreamRateLimited && !retry_after) retry_after = kRetryHint;
-  const bool remember = rejected.http_status == 400 || rejected.http_status == 422;
+  // A verdict on the input stays true; all the others may be different next time.
+  const bool remember = rejected.reason == Reason::kUpstreamRejected &&
+                        (rejected.http_status == 400 || rejected.http_status == 422);
   Withdraw(flight, std::move(outcome), remember ? std::optional(rejection) : std::nullopt,
            ErrorFrom(rejection, retry_after));
 }
@@ -403,8 +418,8 @@ void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transit
   observation.transition = std::move(transition);
   observation.attempt_outcome = std::move(outcome);
   observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
-    AnswerCallers(flight, std::move(committed));
     Land(flight);
+    AnswerCallers(flight, std::move(committed));
   };
   tracker_.Record(KeyOf(*flight->prediction), std::move(observation));
 }
@@ -422,10 +437,21 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
   request.attempt_outcome = std::move(outcome);
   request.remember = std::move(remember);
   Reject(std::move(request), 0, [this, flight, error = std::move(error)](bool durable) {
+    if (durable) {
+      tracker_.Forget(KeyOf(*flight->prediction));
+      Land(flight);
+    }
     AnswerCallers(flight, error);
-    if (!durable) return;
-    tracker_.Forget(KeyOf(*flight->prediction));
-    Land(flight);
+    for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
+      if (durable) {
+        Submit(std::move(successor.request), std::move(successor.done));
+      } else {
+        Refuse(std::move(successor.done),
+               MakeError(Reason::kLedgerUnavailable,
+                         "an earlier call with this request_id is being undone; try again",
+                         {.retry_after = kRetryHint}));
+      }
+    }
   });
 }
 
@@ -433,9 +459,10 @@ void Submitter::Reject(RejectRequest request, int failures,
                        absl::AnyInvocable<void(bool durable)> tried) {
   RejectRequest again = request;
   ports_.ledger.Reject(
-      std::move(request), [this, again = std::move(again), failures,
-                           tried = std::move(tried)](absl::Status written) mutable {
-        const bool durable = written.ok() || absl::IsNotFound(written);
+      std::move(request), lifeline_.Guard([this, again = std::move(again), failures,
+                                           tried = std::move(tried)](absl::Status written) mutable {
+        // Any other error is final: there is nothing to reject, the reservation never took effect.
+        const bool durable = ReasonOf(written) != Reason::kLedgerUnavailable;
         tried(durable);
         if (durable) return;
         const uint64_t retry = next_reject_++;
@@ -445,7 +472,14 @@ void Submitter::Reject(RejectRequest request, int failures,
               reject_retries_.erase(retry);
               Reject(std::move(again), failures + 1, std::move(tried));
             });
-      });
+      }));
+}
+
+void Submitter::Refuse(Completion<absl::StatusOr<SubmitAnswer>> done, absl::Status error) {
+  ports_.events.SubmissionFinished("refused", absl::ZeroDuration());
+  ports_.executor.Post([done = std::move(done), error = std::move(error)]() mutable {
+    std::move(done)(std::move(error));
+  });
 }
 
 void Submitter::AnswerCallers(const std::shared_ptr<Flight>& flight,
@@ -464,12 +498,16 @@ void Submitter::AnswerCallers(const std::shared_ptr<Flight>& flight,
   }
 }
 
-// The request_id is the ledger's from here on; a slot is free.
 void Submitter::Land(const std::shared_ptr<Flight>& flight) {
   const auto found = flights_.find({flight->request.tenant, flight->request.request_id});
   if (found != flights_.end() && found->second == flight) flights_.erase(found);
-  if (!flight->holds_slot) return;
-  flight->holds_slot = false;
+  flight->landed = true;
+  FreeSlot(*flight);
+}
+
+void Submitter::FreeSlot(Flight& flight) {
+  if (!flight.holds_slot || !flight.landed || flight.on_the_wire) return;
+  flight.holds_slot = false;
   --slots_used_;
   FillSlots();
 }

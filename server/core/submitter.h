@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "server/core/gateway.h"
 #include "server/core/ids.h"
+#include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
 #include "server/core/tracker.h"
@@ -54,18 +55,25 @@ class Submitter {
   void OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected);
   void OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent);
 
+  // Answers a call that gets no flight of its own.
+  void Refuse(Completion<absl::StatusOr<SubmitAnswer>> done, absl::Status error);
   // Records a state and answers with what was committed.
   void Record(const std::shared_ptr<Flight>& flight, Transition transition, AttemptOutcome outcome);
   // Withdraws the prediction, answers with `error`, and remembers the rejection or frees the
   // request_id, which stays taken until that is durable.
   void Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome outcome,
                 std::optional<Rejection> remember, absl::Status error);
-  // Tries until it is durable, and calls `tried` after every try.
+  // Tries until it is durable or the ledger knows of nothing to reject, and calls `tried` after every
+  // try.
   void Reject(RejectRequest request, int failures, absl::AnyInvocable<void(bool durable)> tried);
 
   void AnswerCallers(const std::shared_ptr<Flight>& flight,
                      absl::StatusOr<std::shared_ptr<const Prediction>> result);
+  // The request_id is the ledger's from here on. Comes before the answers, because a caller may come
+  // back from inside its completion.
   void Land(const std::shared_ptr<Flight>& flight);
+  // A slot is taken until the flight has landed and its POST is off the wire.
+  void FreeSlot(Flight& flight);
   void FillSlots();
 
   const Ports ports_;
@@ -78,6 +86,7 @@ class Submitter {
   int64_t posts_in_flight_ = 0;
   uint64_t next_reject_ = 0;
   std::map<uint64_t, std::unique_ptr<Timers::Timer>> reject_retries_;
+  Lifeline lifeline_;
 };
 
 }  // namespace dreamgate::core
