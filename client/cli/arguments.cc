@@ -34,21 +34,26 @@ void AddLabels(CLI::App& command, std::vector<std::string>& labels, const std::s
       ->allow_extra_args(false)
       ->check([](const std::string& label) {
         const size_t equals = label.find('=');
-        return equals == std::string::npos || equals == 0 ? "'" + label + "' is not KEY=VALUE" : std::string();
+        return equals == std::string::npos || equals == 0 ? "'" + label + "' is not KEY=VALUE"
+                                                          : std::string();
       });
 }
 
 void AddInput(CLI::App& command, Arguments& arguments, std::vector<std::string>& labels) {
-  command.add_option("PROMPT", arguments.prompt, "What the video shows; - reads it from stdin")->required();
+  command.add_option("PROMPT", arguments.prompt, "What the video shows; - reads it from stdin")
+      ->required();
   command.add_option("--aspect-ratio", arguments.aspect_ratio, "Width to height (default 16:9)")
       ->type_name("W:H")
       ->check(CLI::IsMember({"16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "9:21"}));
-  command.add_option("--seed", arguments.seed, "0 .. 2147483647 makes the same video again; -1 or none: random")
+  command
+      .add_option("--seed", arguments.seed,
+                  "0 .. 2147483647 makes the same video again; -1 or none: random")
       ->check(Quietly(CLI::Range(int64_t{-1}, int64_t{2147483647})));
   command.add_option("--request-id", arguments.request_id,
                      "Names this request: giving it again never pays twice (default: a new UUID)");
   AddLabels(command, labels, "Your own mark; may be repeated");
-  command.add_flag("--validate-only", arguments.validate_only, "Check the request; store and send nothing");
+  command.add_flag("--validate-only", arguments.validate_only,
+                   "Check the request; store and send nothing");
 }
 
 std::map<std::string, std::string> SplitLabels(const std::vector<std::string>& labels) {
@@ -80,11 +85,13 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
       ->type_name("HOST:PORT")
       ->envname("DREAMGATE_SERVER")
       ->capture_default_str();
-  app.add_option("--token-file", arguments.token_file, "File with the bearer token; read again for every call")
+  app.add_option("--token-file", arguments.token_file,
+                 "File with the bearer token; read again for every call")
       ->type_name("FILE")
       ->check(Quietly(CLI::ExistingFile));
   app.add_flag("--tls", arguments.tls, "Connect with TLS, trusting the system's authorities");
-  app.add_option("--ca-file", arguments.ca_file, "PEM file of the authorities to trust; implies --tls")
+  app.add_option("--ca-file", arguments.ca_file,
+                 "PEM file of the authorities to trust; implies --tls")
       ->type_name("FILE")
       ->check(Quietly(CLI::ExistingFile));
   app.add_option("--timeout", arguments.timeout_seconds,
@@ -93,32 +100,39 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
       ->check(Quietly(CLI::Range(0.001, 31536000.0)))
       ->capture_default_str();
   app.add_flag("--json", arguments.json, "One JSON object per line on stdout");
-  app.add_flag("-q,--quiet", arguments.quiet, "Neither progress nor transitions, only results and errors");
+  app.add_flag("-q,--quiet", arguments.quiet,
+               "Neither progress nor transitions, only results and errors");
 
   CLI::App* submit = app.add_subcommand("submit", "Submit a video and print its prediction id");
   AddInput(*submit, arguments, labels);
 
-  CLI::App* watch = app.add_subcommand("watch", "Print every status transition until the video is there");
+  CLI::App* watch =
+      app.add_subcommand("watch", "Print every status transition until the video is there");
   watch->add_option("PREDICTION_ID", arguments.prediction_id, "What submit printed")->required();
-  watch->add_option("--after-sequence", arguments.after_sequence, "Resume after this transition; 0 replays all")
+  watch
+      ->add_option("--after-sequence", arguments.after_sequence,
+                   "Resume after this transition; 0 replays all")
       ->check(Quietly(CLI::NonNegativeNumber));
 
   CLI::App* get = app.add_subcommand("get", "Print a prediction as it stands now");
   get->add_option("PREDICTION_ID", arguments.prediction_id, "What submit printed")->required();
 
   CLI::App* list = app.add_subcommand("list", "List your predictions, newest first");
-  list->add_option("--page-size", arguments.page_size, "How many at once (default 50)")->check(Quietly(CLI::Range(1, 1000)));
+  list->add_option("--page-size", arguments.page_size, "How many at once (default 50)")
+      ->check(Quietly(CLI::Range(1, 1000)));
   list->add_flag("--all", arguments.all, "All pages, not only the first");
   list->add_option("--state", arguments.states, "Only in this state; may be repeated")
       ->allow_extra_args(false)
-      ->transform(CLI::IsMember({"QUEUED", "SUBMITTING", "UNRESOLVED", "CREATED", "PROCESSING", "COMPLETED", "FAILED",
-                                 "CANCELLED", "TIMED_OUT", "DELETED"},
+      ->transform(CLI::IsMember({"QUEUED", "SUBMITTING", "UNRESOLVED", "CREATED", "PROCESSING",
+                                 "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT", "DELETED"},
                                 CLI::ignore_case));
   AddLabels(*list, labels, "Only with this mark; may be repeated");
 
   CLI::App* generate = app.add_subcommand("generate", "Submit, watch and download in one");
   AddInput(*generate, arguments, labels);
-  generate->add_option("-o,--output", arguments.output, "Where to store the video (default ./<prediction id>.mp4)")
+  generate
+      ->add_option("-o,--output", arguments.output,
+                   "Where to store the video (default ./<prediction id>.mp4)")
       ->type_name("FILE|DIR");
   generate->add_flag("--force", arguments.force, "Overwrite an existing file");
 

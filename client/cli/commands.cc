@@ -41,7 +41,9 @@ std::string TimeText(const google::protobuf::Timestamp& time) {
 std::string Json(const google::protobuf::Message& message) {
   std::string text;
   const auto status = google::protobuf::util::MessageToJsonString(message, &text);
-  return status.ok() ? text : "{}";  // only for messages that are no valid UTF-8, which protobuf refuses to send
+  return status.ok()
+             ? text
+             : "{}";  // only for messages that are no valid UTF-8, which protobuf refuses to send
 }
 
 // "submit answer" for TRANSITION_SOURCE_SUBMIT_ANSWER of the transition at `prediction`'s sequence.
@@ -58,11 +60,12 @@ std::string SourceText(const v1::Prediction& prediction) {
 }
 
 std::string TransitionText(const v1::Prediction& prediction) {
-  return FormatTransition({.time = ToTime(prediction.update_time()),
-                           .state = StateText(prediction.state()),
-                           .elapsed = ToTime(prediction.update_time()) - ToTime(prediction.create_time()),
-                           .sequence = prediction.sequence(),
-                           .source = SourceText(prediction)});
+  return FormatTransition(
+      {.time = ToTime(prediction.update_time()),
+       .state = StateText(prediction.state()),
+       .elapsed = ToTime(prediction.update_time()) - ToTime(prediction.create_time()),
+       .sequence = prediction.sequence(),
+       .source = SourceText(prediction)});
 }
 
 std::string DescribePrediction(const v1::Prediction& prediction) {
@@ -79,11 +82,14 @@ std::string DescribePrediction(const v1::Prediction& prediction) {
       {"seed", std::to_string(prediction.seed())},
   };
   if (!prediction.upstream_id().empty()) {
-    lines.emplace_back("upstream", Printable(prediction.upstream_id() + " " + prediction.upstream_status()));
+    lines.emplace_back("upstream",
+                       Printable(prediction.upstream_id() + " " + prediction.upstream_status()));
   }
-  const std::map<std::string, std::string> labels(prediction.labels().begin(), prediction.labels().end());
+  const std::map<std::string, std::string> labels(prediction.labels().begin(),
+                                                  prediction.labels().end());
   for (const auto& [key, value] : labels) lines.emplace_back("label", Printable(key + "=" + value));
-  for (const v1::Output& output : prediction.outputs()) lines.emplace_back("output", Printable(output.url()));
+  for (const v1::Output& output : prediction.outputs())
+    lines.emplace_back("output", Printable(output.url()));
   for (const v1::Output& output : prediction.recovered_outputs()) {
     lines.emplace_back("recovered", Printable(output.url()));
   }
@@ -98,7 +104,8 @@ std::string DescribePrediction(const v1::Prediction& prediction) {
 // One run of the command: its arguments, its client and what it has learned.
 class Session {
  public:
-  Session(const Arguments& arguments, Console& console, std::stop_token stop, const VideoClient& client)
+  Session(const Arguments& arguments, Console& console, std::stop_token stop,
+          const VideoClient& client)
       : arguments_(arguments), console_(console), stop_(std::move(stop)), client_(client) {}
 
   int Submit();
@@ -117,7 +124,8 @@ class Session {
   int Fail(const grpc::Status& status);
   std::variant<v1::Prediction, int> SubmitRequest();
   // Watches to the end. The terminal prediction, or the exit code to end with.
-  std::variant<v1::Prediction, int> Follow(const std::string& prediction_id, std::optional<int64_t> after_sequence);
+  std::variant<v1::Prediction, int> Follow(const std::string& prediction_id,
+                                           std::optional<int64_t> after_sequence);
   void ShowTransition(const v1::Prediction& prediction);
   void ShowWaiting(const v1::Prediction& prediction, const v1::Heartbeat* heartbeat);
   void ShowResumption(const Resumption& resumption);
@@ -157,11 +165,14 @@ void Session::ShowWaiting(const v1::Prediction& prediction, const v1::Heartbeat*
   // By our own clock from here on: the server's may differ.
   const absl::Duration elapsed = now - ToTime(prediction.create_time());
   const bool clocks_agree = elapsed > -absl::Seconds(1) && elapsed < absl::Hours(24 * 8);
-  const absl::Time since = prediction.has_create_time() && clocks_agree ? ToTime(prediction.create_time()) : now;
+  const absl::Time since =
+      prediction.has_create_time() && clocks_agree ? ToTime(prediction.create_time()) : now;
   std::optional<double> progress;
   std::optional<absl::Duration> left;
-  if (heartbeat != nullptr && heartbeat->has_estimated_progress()) progress = heartbeat->estimated_progress();
-  if (heartbeat != nullptr && heartbeat->has_estimated_time_left()) left = ToDuration(heartbeat->estimated_time_left());
+  if (heartbeat != nullptr && heartbeat->has_estimated_progress())
+    progress = heartbeat->estimated_progress();
+  if (heartbeat != nullptr && heartbeat->has_estimated_time_left())
+    left = ToDuration(heartbeat->estimated_time_left());
   console_.ShowProgress([state = StateText(prediction.state()), since, now, progress, left] {
     std::optional<absl::Duration> still_left;
     if (left.has_value()) still_left = std::max(absl::ZeroDuration(), *left - (absl::Now() - now));
@@ -170,11 +181,13 @@ void Session::ShowWaiting(const v1::Prediction& prediction, const v1::Heartbeat*
 }
 
 void Session::ShowResumption(const Resumption& resumption) {
-  const std::string delay = absl::FormatDuration(absl::Trunc(absl::FromChrono(resumption.delay), absl::Milliseconds(1)));
+  const std::string delay =
+      absl::FormatDuration(absl::Trunc(absl::FromChrono(resumption.delay), absl::Milliseconds(1)));
   if (resumption.cause.ok()) {
     console_.Notice("the server is leaving; watching again in " + delay);
   } else if (resumption.rewound) {
-    console_.Notice("the server knows less than was seen; watching again from its current state in " + delay);
+    console_.Notice(
+        "the server knows less than was seen; watching again from its current state in " + delay);
   } else {
     console_.Notice("the watch was interrupted (" + Printable(resumption.cause.error_message()) +
                     "); resuming in " + delay);
@@ -182,7 +195,8 @@ void Session::ShowResumption(const Resumption& resumption) {
 }
 
 int Session::HintAtWatch(const std::string& prediction_id, std::optional<int64_t> last_sequence) {
-  std::string hint = "Interrupted; the video goes on. Resume with:\n  dreamgate watch " + prediction_id;
+  std::string hint =
+      "Interrupted; the video goes on. Resume with:\n  dreamgate watch " + prediction_id;
   if (last_sequence.has_value()) hint += " --after-sequence " + std::to_string(*last_sequence);
   hint += ServerFlag();
   if (arguments_.command == Command::kGenerate) {
@@ -202,18 +216,23 @@ std::variant<v1::Prediction, int> Session::SubmitRequest() {
   for (const auto& [key, value] : arguments_.labels) (*request.mutable_labels())[key] = value;
   request.set_validate_only(arguments_.validate_only);
 
-  console_.ShowProgress([since = absl::Now()] { return FormatWaiting("submitting", absl::Now() - since, {}, {}); });
+  console_.ShowProgress(
+      [since = absl::Now()] { return FormatWaiting("submitting", absl::Now() - since, {}, {}); });
   const SubmitResult result = client_.Submit(request, Call());
   console_.HideProgress();
   if (stop_.stop_requested() && !result.ok()) {
-    console_.Error("Interrupted before the answer; the video may have been submitted. Repeat the command with\n"
-                   "  --request-id " + request_id_ + "\nto find it: that never pays twice.");
+    console_.Error(
+        "Interrupted before the answer; the video may have been submitted. Repeat the command "
+        "with\n"
+        "  --request-id " +
+        request_id_ + "\nto find it: that never pays twice.");
     return kExitInterrupted;
   }
   if (!result.ok()) {
     const int exit_code = Fail(result.status);
     if (exit_code == kExitUnreachable || exit_code == kExitUnexpected) {
-      console_.Error("      repeat the command with --request-id " + request_id_ + ": that never pays twice");
+      console_.Error("      repeat the command with --request-id " + request_id_ +
+                     ": that never pays twice");
     }
     return exit_code;
   }
@@ -227,7 +246,8 @@ std::variant<v1::Prediction, int> Session::SubmitRequest() {
     console_.Notice("The request is valid. Nothing was stored or sent.");
     return kExitOk;
   }
-  if (result.replayed) console_.Notice("This request_id was known; here is its original prediction.");
+  if (result.replayed)
+    console_.Notice("This request_id was known; here is its original prediction.");
   if (!arguments_.json) console_.Notice(TransitionText(result.prediction));
   return result.prediction;
 }
@@ -267,8 +287,8 @@ std::variant<v1::Prediction, int> Session::Follow(const std::string& prediction_
     if (stop_.stop_requested()) return HintAtWatch(prediction_id, watch.last_sequence());
     const int exit_code = Fail(watch.status());
     if (exit_code == kExitUnreachable && watch.last_sequence().has_value()) {
-      console_.Error("      then resume with: dreamgate watch " + prediction_id + " --after-sequence " +
-                     std::to_string(*watch.last_sequence()) + ServerFlag());
+      console_.Error("      then resume with: dreamgate watch " + prediction_id +
+                     " --after-sequence " + std::to_string(*watch.last_sequence()) + ServerFlag());
     }
     return exit_code;
   }
@@ -276,13 +296,15 @@ std::variant<v1::Prediction, int> Session::Follow(const std::string& prediction_
   // The position given was the terminal one: there was nothing left to see but the outcome.
   const Result<v1::Prediction> outcome = client_.Get(prediction_id, Call());
   if (!outcome.ok()) {
-    return stop_.stop_requested() ? HintAtWatch(prediction_id, after_sequence) : Fail(outcome.status);
+    return stop_.stop_requested() ? HintAtWatch(prediction_id, after_sequence)
+                                  : Fail(outcome.status);
   }
   return outcome.value;
 }
 
 int Session::Watch() {
-  const std::variant<v1::Prediction, int> followed = Follow(arguments_.prediction_id, arguments_.after_sequence);
+  const std::variant<v1::Prediction, int> followed =
+      Follow(arguments_.prediction_id, arguments_.after_sequence);
   if (const int* exit_code = std::get_if<int>(&followed)) return *exit_code;
   const v1::Prediction& prediction = std::get<v1::Prediction>(followed);
   if (ExitCodeOf(prediction) != kExitOk) console_.Error(ExplainFailure(prediction));
@@ -313,11 +335,13 @@ int Session::List() {
     const Result<v1::ListPredictionsResponse> page = client_.List(request, Call());
     if (!page.ok()) return stop_.stop_requested() ? kExitInterrupted : Fail(page.status);
     std::vector<std::vector<std::string>> rows;
-    if (count == 0 && !arguments_.quiet) rows.push_back({"ID", "STATE", "CREATED", "RATIO", "SEED", "PROMPT"});
+    if (count == 0 && !arguments_.quiet)
+      rows.push_back({"ID", "STATE", "CREATED", "RATIO", "SEED", "PROMPT"});
     for (const v1::Prediction& prediction : page.value.predictions()) {
       ++count;
       if (arguments_.json) console_.Data(Json(prediction));
-      rows.push_back({Printable(prediction.id()), StateText(prediction.state()), TimeText(prediction.create_time()),
+      rows.push_back({Printable(prediction.id()), StateText(prediction.state()),
+                      TimeText(prediction.create_time()),
                       AspectRatioText(prediction.aspect_ratio()), std::to_string(prediction.seed()),
                       Shorten(Printable(prediction.prompt()), 40)});
     }
@@ -330,7 +354,8 @@ int Session::List() {
 }
 
 int Session::Generate() {
-  if (const std::string problem = CheckOutput(arguments_.output, arguments_.force); !problem.empty()) {
+  if (const std::string problem = CheckOutput(arguments_.output, arguments_.force);
+      !problem.empty()) {
     console_.Error("error: " + problem);
     return kExitBadArguments;
   }
@@ -351,8 +376,8 @@ int Session::Generate() {
 }
 
 int Session::DownloadAll(const v1::Prediction& prediction) {
-  const std::vector<std::string> files =
-      OutputFiles(arguments_.output, prediction.id(), static_cast<size_t>(prediction.outputs_size()));
+  const std::vector<std::string> files = OutputFiles(
+      arguments_.output, prediction.id(), static_cast<size_t>(prediction.outputs_size()));
   google::protobuf::Struct summary;  // keys come out sorted
   (*summary.mutable_fields())["predictionId"].set_string_value(prediction.id());
   auto* stored = (*summary.mutable_fields())["files"].mutable_list_value();
@@ -365,8 +390,9 @@ int Session::DownloadAll(const v1::Prediction& prediction) {
       return kExitInterrupted;
     }
     if (!result.ok) {
-      console_.Error("error: the download failed: " + Printable(result.error) + "\nnext: fetch it yourself from\n  " +
-                     Printable(url) + "\n      or repeat this command with --request-id " + request_id_ +
+      console_.Error("error: the download failed: " + Printable(result.error) +
+                     "\nnext: fetch it yourself from\n  " + Printable(url) +
+                     "\n      or repeat this command with --request-id " + request_id_ +
                      ": that never pays twice");
       return kExitDownloadFailed;
     }
@@ -389,17 +415,19 @@ DownloadResult Session::DownloadOne(const std::string& url, const std::string& f
     const std::lock_guard lock(progress->mutex);
     return FormatDownload(progress->received, progress->total, absl::Now() - start);
   });
-  const DownloadResult result = Download(url, file, {.overwrite = arguments_.force,
-                                                     .stop = stop_,
-                                                     .on_progress = [progress](uint64_t received,
-                                                                               std::optional<uint64_t> total) {
-                                                       const std::lock_guard lock(progress->mutex);
-                                                       progress->received = received;
-                                                       progress->total = total;
-                                                     }});
+  const DownloadResult result =
+      Download(url, file,
+               {.overwrite = arguments_.force,
+                .stop = stop_,
+                .on_progress = [progress](uint64_t received, std::optional<uint64_t> total) {
+                  const std::lock_guard lock(progress->mutex);
+                  progress->received = received;
+                  progress->total = total;
+                }});
   console_.HideProgress();
   if (result.ok && !arguments_.json) {
-    console_.Notice("downloaded " + FormatBytes(result.bytes) + " in " + FormatElapsed(absl::Now() - start));
+    console_.Notice("downloaded " + FormatBytes(result.bytes) + " in " +
+                    FormatElapsed(absl::Now() - start));
   }
   return result;
 }
@@ -419,21 +447,11 @@ int RunCommand(const Arguments& arguments, Console& console, std::stop_token sto
   Session session(arguments, console, std::move(stop), *client.value);
   int exit_code = kExitUnexpected;
   switch (arguments.command) {
-    case Command::kSubmit:
-      exit_code = session.Submit();
-      break;
-    case Command::kWatch:
-      exit_code = session.Watch();
-      break;
-    case Command::kGet:
-      exit_code = session.Get();
-      break;
-    case Command::kList:
-      exit_code = session.List();
-      break;
-    case Command::kGenerate:
-      exit_code = session.Generate();
-      break;
+    case Command::kSubmit: exit_code = session.Submit(); break;
+    case Command::kWatch: exit_code = session.Watch(); break;
+    case Command::kGet: exit_code = session.Get(); break;
+    case Command::kList: exit_code = session.List(); break;
+    case Command::kGenerate: exit_code = session.Generate(); break;
   }
   if (exit_code == kExitOk && !console.data_written()) {
     console.Error("error: cannot write to stdout");

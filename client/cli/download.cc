@@ -47,8 +47,8 @@ std::optional<ContentRange> ParseContentRange(beast::string_view text) {
   constexpr beast::string_view kUnit = "bytes ";
   const size_t dash = text.find('-');
   const size_t slash = text.find('/');
-  if (text.substr(0, kUnit.size()) != kUnit || dash == beast::string_view::npos || slash == beast::string_view::npos ||
-      slash < dash) {
+  if (text.substr(0, kUnit.size()) != kUnit || dash == beast::string_view::npos ||
+      slash == beast::string_view::npos || slash < dash) {
     return std::nullopt;
   }
   const std::optional<uint64_t> first = ParseNumber(text.substr(kUnit.size(), dash - kUnit.size()));
@@ -69,13 +69,17 @@ struct Outcome {
 
 Outcome Broken(const std::string& what, const error_code& error) {
   const bool timeout = error == beast::error::timeout;
-  return {Outcome::kBroken, what + ": " + (timeout ? "nothing arrived for too long" : error.message())};
+  return {Outcome::kBroken,
+          what + ": " + (timeout ? "nothing arrived for too long" : error.message())};
 }
 
 class Transfer {
  public:
   Transfer(PartFile& file, const DownloadOptions& options)
-      : file_(file), options_(options), tls_(asio::ssl::context::tls_client), on_stop_(options.stop, [this] {
+      : file_(file),
+        options_(options),
+        tls_(asio::ssl::context::tls_client),
+        on_stop_(options.stop, [this] {
           asio::post(io_, [this] {
             if (cancel_) cancel_();
           });
@@ -90,9 +94,12 @@ class Transfer {
       Outcome outcome = url.secure ? OverTls(url) : OverTcp(url);
       if (outcome.kind != Outcome::kRedirected) return outcome;
       const std::optional<Url> next = ResolveRedirect(url, outcome.text);
-      if (!next.has_value()) return {Outcome::kFailed, "the server redirected to an address that cannot be used"};
-      if (url.secure && !next->secure) return {Outcome::kFailed, "the server redirected from https to http"};
-      if (redirects == options_.max_redirects) return {Outcome::kFailed, "the server redirected too often"};
+      if (!next.has_value())
+        return {Outcome::kFailed, "the server redirected to an address that cannot be used"};
+      if (url.secure && !next->secure)
+        return {Outcome::kFailed, "the server redirected from https to http"};
+      if (redirects == options_.max_redirects)
+        return {Outcome::kFailed, "the server redirected too often"};
       url = *next;
     }
   }
@@ -125,11 +132,13 @@ class Transfer {
     asio::ip::tcp::resolver resolver(io_);
     asio::ip::tcp::resolver::results_type addresses;
     error_code error = Await([&](auto handler) {
-      resolver.async_resolve(url.host, url.port,
-                             [&addresses, handler](error_code result, asio::ip::tcp::resolver::results_type found) mutable {
-                               addresses = std::move(found);
-                               handler(result);
-                             });
+      resolver.async_resolve(
+          url.host, url.port,
+          [&addresses, handler](error_code result,
+                                asio::ip::tcp::resolver::results_type found) mutable {
+            addresses = std::move(found);
+            handler(result);
+          });
     });
     if (error) return Broken("cannot find the host " + url.host, error);
     cancel_ = [&stream] { stream.cancel(); };
@@ -152,19 +161,21 @@ class Transfer {
     stream.set_verify_callback(asio::ssl::host_name_verification(url.host));
     error_code not_a_name;
     asio::ip::make_address(url.host, not_a_name);
-    if (not_a_name) SSL_set_tlsext_host_name(stream.native_handle(), url.host.c_str());  // names only
+    if (not_a_name)
+      SSL_set_tlsext_host_name(stream.native_handle(), url.host.c_str());  // names only
     Outcome outcome = Connect(stream.next_layer(), url);
     if (outcome.kind == Outcome::kComplete) {
       stream.next_layer().expires_after(options_.inactivity_timeout);
-      const error_code error = Await(
-          [&](auto handler) { stream.async_handshake(asio::ssl::stream_base::client, std::move(handler)); });
+      const error_code error = Await([&](auto handler) {
+        stream.async_handshake(asio::ssl::stream_base::client, std::move(handler));
+      });
       const long verdict = SSL_get_verify_result(stream.native_handle());
       if (error && verdict != X509_V_OK) {
         // OpenSSL has no word of its own for a refusal by the host name check.
         const bool other_host = verdict == X509_V_ERR_UNSPECIFIED;
-        outcome = {Outcome::kFailed,
-                   "the certificate of " + url.host + " cannot be trusted: " +
-                       (other_host ? "it is made out to another host" : X509_verify_cert_error_string(verdict))};
+        outcome = {Outcome::kFailed, "the certificate of " + url.host + " cannot be trusted: " +
+                                         (other_host ? "it is made out to another host"
+                                                     : X509_verify_cert_error_string(verdict))};
       } else if (error) {
         outcome = Broken("no TLS connection to " + url.Authority(), error);
       } else {
@@ -197,18 +208,22 @@ class Transfer {
     }
     const http::request<http::empty_body> request = Request(url);
     socket.expires_after(options_.inactivity_timeout);
-    error_code error = Await([&](auto handler) { http::async_write(stream, request, std::move(handler)); });
+    error_code error =
+        Await([&](auto handler) { http::async_write(stream, request, std::move(handler)); });
     if (error) return Broken("the request could not be sent", error);
 
     beast::flat_buffer buffer(256 * 1024);
     std::optional<Parser> parser;
     int interim_answers = 0;
     do {  // an interim answer (1xx) completes a parser
-      if (interim_answers++ == 10) return {Outcome::kFailed, "the server sends nothing but interim answers"};
+      if (interim_answers++ == 10)
+        return {Outcome::kFailed, "the server sends nothing but interim answers"};
       parser.emplace();
       parser->body_limit(boost::none);
       socket.expires_after(options_.inactivity_timeout);
-      error = Await([&](auto handler) { http::async_read_header(stream, buffer, *parser, std::move(handler)); });
+      error = Await([&](auto handler) {
+        http::async_read_header(stream, buffer, *parser, std::move(handler));
+      });
       if (error) return Broken("no answer from " + url.Authority(), error);
     } while (parser->get().result_int() < 200);
 
@@ -222,9 +237,11 @@ class Transfer {
   // What the answer's header means: kComplete if its body is to be appended to the file.
   Outcome Judge(const http::response<http::buffer_body>& answer) {
     const unsigned status = answer.result_int();
-    if (IsRedirect(status)) return {Outcome::kRedirected, std::string(answer[http::field::location])};
+    if (IsRedirect(status))
+      return {Outcome::kRedirected, std::string(answer[http::field::location])};
     if (status == 206 && file_.size() > 0) {
-      const std::optional<ContentRange> range = ParseContentRange(answer[http::field::content_range]);
+      const std::optional<ContentRange> range =
+          ParseContentRange(answer[http::field::content_range]);
       const bool fits = range.has_value() && range->first == file_.size() &&
                         (!total_.has_value() || range->total == total_);
       if (fits) {
@@ -233,14 +250,16 @@ class Transfer {
       }
       return StartOver("the server sent another part than the one asked for");
     }
-    if (status == 416 && file_.size() > 0) return StartOver("the server cannot continue the transfer");
+    if (status == 416 && file_.size() > 0)
+      return StartOver("the server cannot continue the transfer");
     if (status == 408 || status == 429 || status >= 500) {
       return {Outcome::kBroken, "the server answered " + std::to_string(status)};
     }
     if (status != 200) {
       const bool gone = status == 403 || status == 404 || status == 410;
-      return {Outcome::kFailed, "the server answered " + std::to_string(status) +
-                                    (gone ? "; the video may have expired (they live for about 7 days)" : "")};
+      return {Outcome::kFailed,
+              "the server answered " + std::to_string(status) +
+                  (gone ? "; the video may have expired (they live for about 7 days)" : "")};
     }
     if (std::string error = file_.Restart(); !error.empty()) return {Outcome::kFailed, error};
     const auto length = answer.find(http::field::content_length);
@@ -258,7 +277,8 @@ class Transfer {
   }
 
   template <typename Stream>
-  Outcome ReadBody(Stream& stream, beast::tcp_stream& socket, beast::flat_buffer& buffer, Parser& parser) {
+  Outcome ReadBody(Stream& stream, beast::tcp_stream& socket, beast::flat_buffer& buffer,
+                   Parser& parser) {
     std::array<char, 64 * 1024> piece;
     parser.eager(true);
     while (!parser.is_done()) {
@@ -266,17 +286,20 @@ class Transfer {
       body.data = piece.data();
       body.size = piece.size();
       socket.expires_after(options_.inactivity_timeout);
-      error_code error =
-          Await([&](auto handler) { http::async_read_some(stream, buffer, parser, std::move(handler)); });
+      error_code error = Await(
+          [&](auto handler) { http::async_read_some(stream, buffer, parser, std::move(handler)); });
       if (error == http::error::need_buffer) error = {};
       const size_t arrived = piece.size() - body.size;
       if (std::string failure = file_.Append(piece.data(), arrived); !failure.empty()) {
         return {Outcome::kFailed, failure};
       }
       if (arrived > 0 && options_.on_progress) options_.on_progress(file_.size(), total_);
-      if (error) return Broken("the transfer broke off after " + std::to_string(file_.size()) + " bytes", error);
+      if (error)
+        return Broken("the transfer broke off after " + std::to_string(file_.size()) + " bytes",
+                      error);
     }
-    if (total_.has_value() && *total_ != file_.size()) return StartOver("the transfer has the wrong length");
+    if (total_.has_value() && *total_ != file_.size())
+      return StartOver("the transfer has the wrong length");
     if (file_.size() == 0) return {Outcome::kFailed, "the server sent an empty file"};
     return {};
   }
@@ -285,15 +308,16 @@ class Transfer {
   const DownloadOptions& options_;
   asio::io_context io_{1};
   asio::ssl::context tls_;
-  std::function<void()> cancel_;     // ends the operation at hand; runs in Await
-  std::optional<uint64_t> total_;    // of the whole file
-  std::string validator_;            // a strong ETag
+  std::function<void()> cancel_;                       // ends the operation at hand; runs in Await
+  std::optional<uint64_t> total_;                      // of the whole file
+  std::string validator_;                              // a strong ETag
   std::stop_callback<std::function<void()>> on_stop_;  // last: it calls into io_ until destroyed
 };
 
 }  // namespace
 
-DownloadResult Download(const std::string& url, const std::string& file, const DownloadOptions& options) {
+DownloadResult Download(const std::string& url, const std::string& file,
+                        const DownloadOptions& options) {
   DownloadResult result;
   const std::optional<Url> parsed = ParseUrl(url);
   if (!parsed.has_value()) {
@@ -308,7 +332,8 @@ DownloadResult Download(const std::string& url, const std::string& file, const D
   Outcome outcome;
   for (int retries = 0;; ++retries) {
     outcome = transfer.Run(*parsed);
-    if (transfer.stopped() || outcome.kind != Outcome::kBroken || retries == options.max_retries) break;
+    if (transfer.stopped() || outcome.kind != Outcome::kBroken || retries == options.max_retries)
+      break;
     transfer.Pause(options.first_pause * (1 << std::min(retries, 10)));
   }
   if (outcome.kind == Outcome::kComplete) {

@@ -15,7 +15,8 @@ namespace dreamgate::client {
 struct DownloadOptions {
   bool overwrite = false;
   int max_redirects = 5;
-  int max_retries = 3;  // after a broken transfer, an unreachable host, or an answer of 408, 429 or 5xx
+  int max_retries =
+      3;  // after a broken transfer, an unreachable host, or an answer of 408, 429 or 5xx
   std::chrono::milliseconds first_pause{250};  // before the first retry; doubles
   std::chrono::seconds inactivity_timeout{30};
   std::stop_token stop{};
@@ -31,7 +32,8 @@ struct DownloadResult {
   uint64_t bytes = 0;
 };
 
-DownloadResult Download(const std::string& url, const std::string& file, const DownloadOptions& options);
+DownloadResult Download(const std::string& url, const std::string& file,
+                        const DownloadOptions& options);
 
 }  // namespace dreamgate::client
 

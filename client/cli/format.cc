@@ -11,7 +11,8 @@ namespace {
 bool ContinuesCodePoint(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
 
 size_t CodePoints(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return !ContinuesCodePoint(c); }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return !ContinuesCodePoint(c); }));
 }
 
 std::string Padded(const std::string& text, size_t width) {
@@ -21,15 +22,17 @@ std::string Padded(const std::string& text, size_t width) {
 }  // namespace
 
 std::string FormatTransition(const TransitionLine& line, absl::TimeZone zone) {
-  const std::string elapsed = absl::StrFormat("+%.1fs", std::max(0.0, absl::ToDoubleSeconds(line.elapsed)));
-  std::string text = absl::StrFormat("%s  %-10s  %7s  seq %d", absl::FormatTime("%H:%M:%E3S", line.time, zone),
-                                     line.state, elapsed, line.sequence);
+  const std::string elapsed =
+      absl::StrFormat("+%.1fs", std::max(0.0, absl::ToDoubleSeconds(line.elapsed)));
+  std::string text =
+      absl::StrFormat("%s  %-10s  %7s  seq %d", absl::FormatTime("%H:%M:%E3S", line.time, zone),
+                      line.state, elapsed, line.sequence);
   if (!line.source.empty()) absl::StrAppend(&text, "  (", line.source, ")");
   return text;
 }
 
-std::string FormatWaiting(const std::string& state, absl::Duration elapsed, std::optional<double> progress,
-                          std::optional<absl::Duration> left) {
+std::string FormatWaiting(const std::string& state, absl::Duration elapsed,
+                          std::optional<double> progress, std::optional<absl::Duration> left) {
   std::string text = absl::StrFormat("%-10s  %s", state, FormatElapsed(elapsed));
   if (progress.has_value()) {
     absl::StrAppendFormat(&text, "  about %.0f %%", std::clamp(*progress, 0.0, 1.0) * 100);
@@ -41,7 +44,8 @@ std::string FormatWaiting(const std::string& state, absl::Duration elapsed, std:
   return text;
 }
 
-std::string FormatDownload(uint64_t received, std::optional<uint64_t> total, absl::Duration elapsed) {
+std::string FormatDownload(uint64_t received, std::optional<uint64_t> total,
+                           absl::Duration elapsed) {
   std::string text = "downloading  " + FormatBytes(received);
   if (total.has_value() && *total > 0) {
     absl::StrAppendFormat(&text, " of %s  %.0f %%", FormatBytes(*total),
@@ -73,7 +77,8 @@ std::string FormatElapsed(absl::Duration elapsed) {
   return absl::StrFormat("%d:%02d:%02d", seconds / 3600, seconds / 60 % 60, seconds % 60);
 }
 
-std::string FormatPairs(const std::vector<std::pair<std::string, std::string>>& pairs, const std::string& indent) {
+std::string FormatPairs(const std::vector<std::pair<std::string, std::string>>& pairs,
+                        const std::string& indent) {
   size_t width = 0;
   for (const auto& [name, value] : pairs) width = std::max(width, CodePoints(name));
   std::string text;
@@ -96,7 +101,8 @@ std::string FormatTable(const std::vector<std::vector<std::string>>& rows) {
     if (!text.empty()) text += '\n';
     for (size_t column = 0; column < row.size(); ++column) {
       const bool last = column + 1 == row.size();
-      absl::StrAppend(&text, last ? row[column] : Padded(row[column], widths[column]), last ? "" : "  ");
+      absl::StrAppend(&text, last ? row[column] : Padded(row[column], widths[column]),
+                      last ? "" : "  ");
     }
   }
   return text;
@@ -107,7 +113,8 @@ std::string Printable(const std::string& text) {
   result.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
-    const bool c1_control = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    const bool c1_control =
+        byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
     if (c1_control) {
       result += '?';
       ++i;

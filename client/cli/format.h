@@ -18,18 +18,20 @@ struct TransitionLine {
   std::string state;       // for example "CREATED"
   absl::Duration elapsed;  // since the submission
   int64_t sequence = 0;
-  std::string source;      // for example "submit answer"; empty: unknown
+  std::string source;  // for example "submit answer"; empty: unknown
 };
 
 // "18:03:11.204  CREATED     +0.4s  seq 2  (submit answer)", in the given zone.
-std::string FormatTransition(const TransitionLine& line, absl::TimeZone zone = absl::LocalTimeZone());
+std::string FormatTransition(const TransitionLine& line,
+                             absl::TimeZone zone = absl::LocalTimeZone());
 
 // "PROCESSING  0:42  about 61 %, 0:27 left (estimate)".
-std::string FormatWaiting(const std::string& state, absl::Duration elapsed, std::optional<double> progress,
-                          std::optional<absl::Duration> left);
+std::string FormatWaiting(const std::string& state, absl::Duration elapsed,
+                          std::optional<double> progress, std::optional<absl::Duration> left);
 
 // "downloading  3.1 MB of 12.0 MB  26 %  1.4 MB/s".
-std::string FormatDownload(uint64_t received, std::optional<uint64_t> total, absl::Duration elapsed);
+std::string FormatDownload(uint64_t received, std::optional<uint64_t> total,
+                           absl::Duration elapsed);
 
 // "812 B", "3.1 MB"; powers of 1000.
 std::string FormatBytes(uint64_t bytes);
@@ -38,7 +40,8 @@ std::string FormatBytes(uint64_t bytes);
 std::string FormatElapsed(absl::Duration elapsed);
 
 // Two aligned columns, a line each, every line after `indent`.
-std::string FormatPairs(const std::vector<std::pair<std::string, std::string>>& pairs, const std::string& indent = "");
+std::string FormatPairs(const std::vector<std::pair<std::string, std::string>>& pairs,
+                        const std::string& indent = "");
 
 // Aligned columns; the last one is not padded.
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);

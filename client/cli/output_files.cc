@@ -39,7 +39,8 @@ std::string CheckOutput(const std::string& output, bool overwrite) {
   const std::string folder = FolderOf(output).string();
   std::error_code error;
   if (!fs::is_directory(folder, error)) return "--output: the folder " + folder + " does not exist";
-  if (access(folder.c_str(), W_OK) != 0) return "--output: the folder " + folder + " is not writable";
+  if (access(folder.c_str(), W_OK) != 0)
+    return "--output: the folder " + folder + " is not writable";
   if (!output.empty() && output.back() == '/' && !IsFolder(output)) {
     return "--output: the folder " + output + " does not exist";
   }
@@ -49,12 +50,15 @@ std::string CheckOutput(const std::string& output, bool overwrite) {
   return "";
 }
 
-std::vector<std::string> OutputFiles(const std::string& output, const std::string& prediction_id, size_t count) {
-  const fs::path base = IsFolder(output) ? FolderOf(output) / (SafeName(prediction_id) + ".mp4") : fs::path(output);
+std::vector<std::string> OutputFiles(const std::string& output, const std::string& prediction_id,
+                                     size_t count) {
+  const fs::path base =
+      IsFolder(output) ? FolderOf(output) / (SafeName(prediction_id) + ".mp4") : fs::path(output);
   if (count == 1) return {base.string()};
   std::vector<std::string> files;
   for (size_t number = 1; number <= count; ++number) {
-    const std::string name = base.stem().string() + "-" + std::to_string(number) + base.extension().string();
+    const std::string name =
+        base.stem().string() + "-" + std::to_string(number) + base.extension().string();
     files.push_back((base.parent_path() / name).string());
   }
   return files;

@@ -13,7 +13,8 @@ std::string CheckOutput(const std::string& output, bool overwrite);
 
 // The files for `count` (> 0) videos of a prediction: `output` itself, or <prediction id>.mp4 in it if it
 // is a folder or empty. More than one get -1, -2, ... before the extension.
-std::vector<std::string> OutputFiles(const std::string& output, const std::string& prediction_id, size_t count);
+std::vector<std::string> OutputFiles(const std::string& output, const std::string& prediction_id,
+                                     size_t count);
 
 }  // namespace dreamgate::client
 

@@ -14,14 +14,16 @@ namespace {
 
 std::string Failure(const std::string& what, const std::string& file) {
   const int error = errno;
-  const std::string why = error == ENOSPC || error == EDQUOT ? "the disk is full" : std::strerror(error);
+  const std::string why =
+      error == ENOSPC || error == EDQUOT ? "the disk is full" : std::strerror(error);
   return "cannot " + what + " " + file + ": " + why;
 }
 
 // Makes the rename durable. Some file systems cannot; the video is there all the same.
 void SyncFolder(const std::string& file) {
   const std::filesystem::path folder = std::filesystem::path(file).parent_path();
-  const int descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int descriptor =
+      open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;
   fsync(descriptor);
   close(descriptor);
@@ -55,7 +57,8 @@ std::string PartFile::Append(const char* data, size_t size) {
 }
 
 std::string PartFile::Restart() {
-  if (ftruncate(descriptor_, 0) != 0 || lseek(descriptor_, 0, SEEK_SET) != 0) return Failure("rewind", part_);
+  if (ftruncate(descriptor_, 0) != 0 || lseek(descriptor_, 0, SEEK_SET) != 0)
+    return Failure("rewind", part_);
   size_ = 0;
   return "";
 }

@@ -23,25 +23,34 @@ struct Advice {
 constexpr std::array kAdvice = {
     Advice{"CREDENTIALS_MISSING", "give a token with --token-file or DREAMGATE_TOKEN"},
     Advice{"CREDENTIALS_INVALID", "give a valid token with --token-file or DREAMGATE_TOKEN"},
-    Advice{"REQUEST_ID_CONFLICT", "leave --request-id out for a new video, or repeat the original arguments"},
+    Advice{"REQUEST_ID_CONFLICT",
+           "leave --request-id out for a new video, or repeat the original arguments"},
     Advice{"PREDICTION_NOT_FOUND", "check the id with 'dreamgate list'"},
     Advice{"UPSTREAM_REJECTED", "change the request as the message says and submit it again"},
-    Advice{"UPSTREAM_CREDENTIALS_REJECTED", "the server's operator must renew its upstream API key"},
+    Advice{"UPSTREAM_CREDENTIALS_REJECTED",
+           "the server's operator must renew its upstream API key"},
     Advice{"UPSTREAM_BALANCE_EXHAUSTED", "the server's operator must top up the upstream account"},
-    Advice{"UPSTREAM_MODEL_UNAVAILABLE", "the server's operator must check the configured upstream model"},
-    Advice{"UPSTREAM_MISCONFIGURED", "the server's operator must check the configured upstream address"},
+    Advice{"UPSTREAM_MODEL_UNAVAILABLE",
+           "the server's operator must check the configured upstream model"},
+    Advice{"UPSTREAM_MISCONFIGURED",
+           "the server's operator must check the configured upstream address"},
     Advice{"UPSTREAM_RATE_LIMITED", "try again later with the same --request-id"},
-    Advice{"UPSTREAM_UNREACHABLE", "nothing was submitted; try again later with the same --request-id"},
-    Advice{"TENANT_LIMIT_REACHED", "wait until running videos are done, or ask the operator for a higher limit"},
-    Advice{"LEDGER_UNAVAILABLE", "nothing was submitted; try again later with the same --request-id"},
+    Advice{"UPSTREAM_UNREACHABLE",
+           "nothing was submitted; try again later with the same --request-id"},
+    Advice{"TENANT_LIMIT_REACHED",
+           "wait until running videos are done, or ask the operator for a higher limit"},
+    Advice{"LEDGER_UNAVAILABLE",
+           "nothing was submitted; try again later with the same --request-id"},
 };
 
 std::string NextStep(const grpc::Status& status, const ErrorInfo& info, const std::string& server) {
-  const auto advice = std::find_if(kAdvice.begin(), kAdvice.end(),
-                                   [&info](const Advice& entry) { return info.reason == entry.reason; });
+  const auto advice = std::find_if(kAdvice.begin(), kAdvice.end(), [&info](const Advice& entry) {
+    return info.reason == entry.reason;
+  });
   if (advice != kAdvice.end()) return advice->next;
   if (info.reason.empty() && ExitCodeOf(status) == kExitUnreachable) {
-    return "check that a server listens at " + server + " (--server, DREAMGATE_SERVER), or try a longer --timeout";
+    return "check that a server listens at " + server +
+           " (--server, DREAMGATE_SERVER), or try a longer --timeout";
   }
   if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
     return "check that " + server + " is a dreamgate server and not older than this command";
@@ -76,12 +85,10 @@ bool IsTerminal(v1::PredictionState state) {
 
 ExitCode ExitCodeOf(const grpc::Status& status) {
   switch (status.error_code()) {
-    case grpc::StatusCode::OK:
-      return kExitOk;
+    case grpc::StatusCode::OK: return kExitOk;
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::DEADLINE_EXCEEDED:
-    case grpc::StatusCode::CANCELLED:
-      return kExitUnreachable;
+    case grpc::StatusCode::CANCELLED: return kExitUnreachable;
     case grpc::StatusCode::INVALID_ARGUMENT:
     case grpc::StatusCode::NOT_FOUND:
     case grpc::StatusCode::ALREADY_EXISTS:
@@ -90,10 +97,8 @@ ExitCode ExitCodeOf(const grpc::Status& status) {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
     case grpc::StatusCode::UNAUTHENTICATED:
     case grpc::StatusCode::PERMISSION_DENIED:
-    case grpc::StatusCode::ABORTED:
-      return kExitRefused;
-    default:
-      return kExitUnexpected;
+    case grpc::StatusCode::ABORTED: return kExitRefused;
+    default: return kExitUnexpected;
   }
 }
 
@@ -120,7 +125,8 @@ std::string ExplainFailure(const v1::Prediction& prediction) {
   if (!prediction.has_error()) return text;
   const v1::PredictionError& error = prediction.error();
   text += ": " + WithoutPrefix(v1::FailureCode_Name(error.failure_code()), "FAILURE_CODE_");
-  if (error.upstream_code() != 0) text += " (upstream code " + std::to_string(error.upstream_code()) + ")";
+  if (error.upstream_code() != 0)
+    text += " (upstream code " + std::to_string(error.upstream_code()) + ")";
   if (!error.message().empty()) text += ": " + Printable(error.message());
   text += error.resubmission_may_help()
               ? "\nnext: submit again without --request-id; it is paid for anew and may succeed"

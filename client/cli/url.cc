@@ -9,9 +9,10 @@ namespace {
 const char* SchemePort(bool secure) { return secure ? "443" : "80"; }
 
 bool IsPort(const std::string& text) {
-  return !text.empty() && text.size() <= 5 && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return std::isdigit(c) != 0;
-  }) && std::stoi(text) <= 65535;
+  return !text.empty() && text.size() <= 5 &&
+         std::all_of(text.begin(), text.end(),
+                     [](unsigned char c) { return std::isdigit(c) != 0; }) &&
+         std::stoi(text) <= 65535;
 }
 
 bool HasScheme(const std::string& text) {
@@ -27,7 +28,8 @@ std::string Url::Authority() const {
 }
 
 std::optional<Url> ParseUrl(const std::string& text) {
-  const bool clean = std::none_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7f; });
+  const bool clean =
+      std::none_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 0x7f; });
   if (!clean) return std::nullopt;
   const size_t colon = text.find("://");
   if (colon == std::string::npos) return std::nullopt;

@@ -8,10 +8,10 @@
 namespace dreamgate::client {
 
 struct Url {
-  bool secure = false;   // https
-  std::string host;      // without brackets
-  std::string port;      // never empty
-  std::string target;    // path and query; begins with /
+  bool secure = false;  // https
+  std::string host;     // without brackets
+  std::string port;     // never empty
+  std::string target;   // path and query; begins with /
 
   // As the Host header wants it: brackets for IPv6, the port unless it is the scheme's own.
   std::string Authority() const;

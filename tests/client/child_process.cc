@@ -78,7 +78,8 @@ ChildProcess::ChildProcess(const std::vector<std::string>& arguments, const Chil
   close(input.parent);
   close(out.child);
   close(err.child);
-  if (!options.input.empty() && write(input.child, options.input.data(), options.input.size()) < 0) abort();
+  if (!options.input.empty() && write(input.child, options.input.data(), options.input.size()) < 0)
+    abort();
   close(input.child);
 }
 
@@ -111,7 +112,8 @@ ChildResult ChildProcess::Finish() {
 }
 
 bool ChildProcess::ReadMore() {
-  std::array<pollfd, 2> ready = {pollfd{out_, POLLIN, 0}, pollfd{err_, POLLIN, 0}};  // -1 is skipped
+  std::array<pollfd, 2> ready = {pollfd{out_, POLLIN, 0},
+                                 pollfd{err_, POLLIN, 0}};  // -1 is skipped
   if (out_ < 0 && err_ < 0) return false;
   if (poll(ready.data(), ready.size(), kPatienceMilliseconds) <= 0) {
     Signal(SIGKILL);  // hangs: the test fails by its exit code

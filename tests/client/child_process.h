@@ -26,7 +26,8 @@ struct ChildResult {
 
 class ChildProcess {
  public:
-  explicit ChildProcess(const std::vector<std::string>& arguments, const ChildOptions& options = {});
+  explicit ChildProcess(const std::vector<std::string>& arguments,
+                        const ChildOptions& options = {});
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;

@@ -61,7 +61,9 @@ class CliTest : public testing::Test {
     return {.environment = {{"TZ", "UTC"}, {"DREAMGATE_TOKEN", ""}}, .folder = folder_.path()};
   }
 
-  ChildResult Run(std::vector<std::string> arguments) { return Run(std::move(arguments), Options()); }
+  ChildResult Run(std::vector<std::string> arguments) {
+    return Run(std::move(arguments), Options());
+  }
   ChildResult Run(std::vector<std::string> arguments, const ChildOptions& options) {
     return ChildProcess(CommandLine(std::move(arguments)), options).Finish();
   }
@@ -102,8 +104,9 @@ class CliTest : public testing::Test {
 
 TEST_F(CliTest, SubmitSendsWhatTheFlagsSayAndPrintsOnlyTheIdOnStdout) {
   service_.ThenSubmit(PredictionAt(2, kCreated));
-  const ChildResult result = Run({"submit", "--aspect-ratio", "9:16", "--seed", "-1", "--request-id", "mine", "--label",
-                                  "team=blue", "--label", "a=b=c", "a cat"});
+  const ChildResult result =
+      Run({"submit", "--aspect-ratio", "9:16", "--seed", "-1", "--request-id", "mine", "--label",
+           "team=blue", "--label", "a=b=c", "a cat"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "p1\n");
   ASSERT_EQ(service_.submits().size(), 1u);
@@ -207,7 +210,8 @@ TEST_F(CliTest, AServerThatCannotBeReachedExits3AndTellsTheRequestId) {
   service_.Stop();
   const ChildResult result = Run({"submit", "a cat", "--request-id", "mine", "--timeout", "0.2"});
   EXPECT_EQ(result.exit_code, 3);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("no answer from " + service_.target()), HasSubstr("--request-id mine")));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("no answer from " + service_.target()),
+                                HasSubstr("--request-id mine")));
 }
 
 TEST_F(CliTest, AWatchWithoutAServerExits3AndTellsHowToResume) {
@@ -218,9 +222,10 @@ TEST_F(CliTest, AWatchWithoutAServerExits3AndTellsHowToResume) {
 }
 
 TEST_F(CliTest, ARefusalExits4WithItsReasonAndEveryViolationAligned) {
-  service_.ThenSubmit(ErrorWith(grpc::INVALID_ARGUMENT, "2 things are wrong",
-                                {.reason = "INVALID_REQUEST",
-                                 .field_violations = {{"prompt", "is blank"}, {"request_id", "is too long"}}}));
+  service_.ThenSubmit(
+      ErrorWith(grpc::INVALID_ARGUMENT, "2 things are wrong",
+                {.reason = "INVALID_REQUEST",
+                 .field_violations = {{"prompt", "is blank"}, {"request_id", "is too long"}}}));
   const ChildResult result = Run({"submit", " "});
   EXPECT_EQ(result.exit_code, 4);
   EXPECT_EQ(result.err,
@@ -230,7 +235,8 @@ TEST_F(CliTest, ARefusalExits4WithItsReasonAndEveryViolationAligned) {
 }
 
 TEST_F(CliTest, AnErrorSaysWhatToDoNext) {
-  service_.ThenWatch(ErrorWith(grpc::NOT_FOUND, "no prediction p9", {.reason = "PREDICTION_NOT_FOUND"}));
+  service_.ThenWatch(
+      ErrorWith(grpc::NOT_FOUND, "no prediction p9", {.reason = "PREDICTION_NOT_FOUND"}));
   const ChildResult result = Run({"watch", "p9"});
   EXPECT_EQ(result.exit_code, 4);
   EXPECT_THAT(result.err, HasSubstr("next: check the id with 'dreamgate list'"));
@@ -280,7 +286,8 @@ TEST_F(CliTest, WatchAsJsonPrintsOneObjectAnEvent) {
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(FromJson<v1::WatchPredictionResponse>(lines[0]).heartbeat().estimated_progress(), 0.5);
   EXPECT_EQ(FromJson<v1::WatchPredictionResponse>(lines[1]).update().sequence(), 3);
-  EXPECT_EQ(FromJson<v1::WatchPredictionResponse>(lines[2]).update().outputs(0).url(), "http://cdn/v.mp4");
+  EXPECT_EQ(FromJson<v1::WatchPredictionResponse>(lines[2]).update().outputs(0).url(),
+            "http://cdn/v.mp4");
 }
 
 TEST_F(CliTest, WatchGoesOnAfterALostConnectionWithoutRepeatingALine) {
@@ -311,7 +318,9 @@ TEST_F(CliTest, AFailedVideoExits5AndSaysWhy) {
   });
   const ChildResult result = Run({"watch", "p1"});
   EXPECT_EQ(result.exit_code, 5);
-  EXPECT_THAT(result.err, HasSubstr("error: the prediction is FAILED: MODERATED (upstream code 1200): not allowed\n"));
+  EXPECT_THAT(
+      result.err,
+      HasSubstr("error: the prediction is FAILED: MODERATED (upstream code 1200): not allowed\n"));
 }
 
 TEST_F(CliTest, AWatchFromTheTerminalPositionExitsByTheOutcome) {
@@ -330,7 +339,8 @@ TEST_F(CliTest, CtrlCDuringAWatchTellsHowToResumeAndExits130) {
   child.Signal(SIGINT);
   const ChildResult result = child.Finish();
   EXPECT_EQ(result.exit_code, 130);
-  EXPECT_THAT(result.err, HasSubstr("dreamgate watch p1 --after-sequence 3 --server " + service_.target() + "\n"));
+  EXPECT_THAT(result.err, HasSubstr("dreamgate watch p1 --after-sequence 3 --server " +
+                                    service_.target() + "\n"));
 }
 
 TEST_F(CliTest, CtrlCBeforeTheAnswerToASubmitTellsTheRequestId) {
@@ -391,12 +401,13 @@ TEST_F(CliTest, ListPrintsOnePageAndSaysThatThereIsMore) {
     response.set_next_page_token("more");
     return grpc::Status::OK;
   });
-  const ChildResult result =
-      Run({"list", "--page-size", "7", "--state", "created", "--state", "FAILED", "--label", "team=blue"});
+  const ChildResult result = Run({"list", "--page-size", "7", "--state", "created", "--state",
+                                  "FAILED", "--label", "team=blue"});
   EXPECT_EQ(result.exit_code, 0);
   ASSERT_EQ(Lines(result.out).size(), 2u);
   EXPECT_THAT(Lines(result.out)[0], MatchesRegex("ID +STATE +CREATED +RATIO +SEED +PROMPT"));
-  EXPECT_THAT(Lines(result.out)[1], MatchesRegex("p1 +CREATED +2023-11-14 22:13:20 +16:9 +7 +a cat"));
+  EXPECT_THAT(Lines(result.out)[1],
+              MatchesRegex("p1 +CREATED +2023-11-14 22:13:20 +16:9 +7 +a cat"));
   EXPECT_THAT(result.err, HasSubstr("--all"));
   const v1::ListPredictionsRequest request = service_.lists().at(0);
   EXPECT_EQ(request.page_size(), 7);
@@ -410,11 +421,12 @@ TEST_F(CliTest, ListAllWalksOverEveryPage) {
     response.set_next_page_token("more");
     return grpc::Status::OK;
   });
-  service_.ThenList([](const v1::ListPredictionsRequest& request, v1::ListPredictionsResponse& response) {
-    EXPECT_EQ(request.page_token(), "more");
-    *response.add_predictions() = PredictionAt(3, kProcessing);
-    return grpc::Status::OK;
-  });
+  service_.ThenList(
+      [](const v1::ListPredictionsRequest& request, v1::ListPredictionsResponse& response) {
+        EXPECT_EQ(request.page_token(), "more");
+        *response.add_predictions() = PredictionAt(3, kProcessing);
+        return grpc::Status::OK;
+      });
   const std::vector<std::string> lines = Lines(Run({"list", "--all", "--json"}).out);
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(FromJson<v1::Prediction>(lines[1]).sequence(), 3);
@@ -434,8 +446,9 @@ TEST_F(GenerateTest, MakesAndStoresTheVideoUnderItsId) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "./p1.mp4\n");
   EXPECT_EQ(folder_.Read("p1.mp4"), video_);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("CREATED       +2.0s  seq 2  (submit answer)\n"), HasSubstr("seq 3"),
-                                HasSubstr("COMPLETED"), HasSubstr("downloaded 100.0 kB")));
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("CREATED       +2.0s  seq 2  (submit answer)\n"), HasSubstr("seq 3"),
+                    HasSubstr("COMPLETED"), HasSubstr("downloaded 100.0 kB")));
 }
 
 TEST_F(GenerateTest, SendsTheTokenToTheServerAndNeverToTheCdn) {
@@ -445,13 +458,15 @@ TEST_F(GenerateTest, SendsTheTokenToTheServerAndNeverToTheCdn) {
   options.environment["DREAMGATE_TOKEN"] = "secret";
   EXPECT_EQ(Run({"generate", "a cat"}, options).exit_code, 0);
   EXPECT_THAT(service_.authorizations(), ElementsAre("Bearer secret", "Bearer secret"));
-  EXPECT_THAT(cdn_.requests().at(0), AllOf(Not(HasSubstr("secret")), Not(HasSubstr("uthorization"))));
+  EXPECT_THAT(cdn_.requests().at(0),
+              AllOf(Not(HasSubstr("secret")), Not(HasSubstr("uthorization"))));
 }
 
 TEST_F(GenerateTest, AsJsonEndsWithTheFiles) {
   ThenAWholeLife({cdn_.Url("/v.mp4")});
   cdn_.Then(OkAnswer(video_));
-  const std::vector<std::string> lines = Lines(Run({"generate", "--json", "a cat", "-o", "cat.mp4"}).out);
+  const std::vector<std::string> lines =
+      Lines(Run({"generate", "--json", "a cat", "-o", "cat.mp4"}).out);
   ASSERT_EQ(lines.size(), 5u);  // answer, heartbeat, two transitions, files
   EXPECT_EQ(FromJson<v1::SubmitVideoResponse>(lines[0]).prediction().sequence(), 2);
   EXPECT_EQ(FromJson<v1::WatchPredictionResponse>(lines[3]).update().sequence(), 4);
@@ -516,8 +531,9 @@ TEST_F(GenerateTest, FollowsRedirectsAndResumesABrokenTransfer) {
     const size_t start = std::stoul(request.substr(request.find("Range: bytes=") + 13));
     const std::string rest = video_.substr(start);
     return "HTTP/1.1 206 Partial Content\r\nContent-Length: " + std::to_string(rest.size()) +
-           "\r\nContent-Range: bytes " + std::to_string(start) + "-" + std::to_string(video_.size() - 1) + "/" +
-           std::to_string(video_.size()) + "\r\n\r\n" + rest;
+           "\r\nContent-Range: bytes " + std::to_string(start) + "-" +
+           std::to_string(video_.size() - 1) + "/" + std::to_string(video_.size()) + "\r\n\r\n" +
+           rest;
   });
   const ChildResult result = Run({"generate", "a cat"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -529,7 +545,8 @@ TEST_F(GenerateTest, AFailedDownloadExits6WithTheAddressAndLeavesNoFile) {
   cdn_.Then("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
   const ChildResult result = Run({"generate", "a cat", "--request-id", "mine"});
   EXPECT_EQ(result.exit_code, 6);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("404"), HasSubstr(cdn_.Url("/v.mp4")), HasSubstr("--request-id mine")));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("404"), HasSubstr(cdn_.Url("/v.mp4")),
+                                HasSubstr("--request-id mine")));
   EXPECT_THAT(folder_.files(), IsEmpty());
 }
 
@@ -563,7 +580,8 @@ TEST_F(GenerateTest, CtrlCWhileWatchingTellsHowToResume) {
   child.Signal(SIGINT);
   const ChildResult result = child.Finish();
   EXPECT_EQ(result.exit_code, 130);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("dreamgate watch p1 --after-sequence 3"), HasSubstr("--request-id mine")));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("dreamgate watch p1 --after-sequence 3"),
+                                HasSubstr("--request-id mine")));
 }
 
 TEST_F(GenerateTest, CtrlCWhileDownloadingLeavesNoFile) {

@@ -45,20 +45,21 @@ std::string Truncated(const std::string& body, size_t count, const std::string& 
 
 std::string Part(const std::string& body, size_t first) {
   const std::string rest = body.substr(first);
-  return "HTTP/1.1 206 Partial Content\r\nContent-Length: " + std::to_string(rest.size()) + "\r\nContent-Range: bytes " +
-         std::to_string(first) + "-" + std::to_string(body.size() - 1) + "/" + std::to_string(body.size()) + "\r\n\r\n" +
-         rest;
+  return "HTTP/1.1 206 Partial Content\r\nContent-Length: " + std::to_string(rest.size()) +
+         "\r\nContent-Range: bytes " + std::to_string(first) + "-" +
+         std::to_string(body.size() - 1) + "/" + std::to_string(body.size()) + "\r\n\r\n" + rest;
 }
 
 TEST_F(DownloadTest, AVideoIsStoredWholeAndReportsItsProgress) {
   server_.Then(OkAnswer(video_));
   uint64_t received = 0;
   std::optional<uint64_t> total;
-  const DownloadResult result = Fetch(server_.Url("/v?sig=1"), {.on_progress = [&](auto now, auto all) {
-                                        EXPECT_GT(now, received);
-                                        received = now;
-                                        total = all;
-                                      }});
+  const DownloadResult result =
+      Fetch(server_.Url("/v?sig=1"), {.on_progress = [&](auto now, auto all) {
+              EXPECT_GT(now, received);
+              received = now;
+              total = all;
+            }});
   EXPECT_TRUE(result.ok) << result.error;
   EXPECT_EQ(result.bytes, video_.size());
   EXPECT_EQ(received, video_.size());
@@ -76,7 +77,8 @@ TEST_F(DownloadTest, NoCredentialsAreSent) {
 }
 
 TEST_F(DownloadTest, AChunkedBodyIsReadToItsEnd) {
-  server_.Then("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+  server_.Then(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
   EXPECT_TRUE(Fetch(server_.Url("/v")).ok);
   EXPECT_EQ(folder_.Read("v.mp4"), "abcde");
 }
@@ -139,11 +141,14 @@ TEST_F(DownloadTest, AHostThatCannotBeReachedFails) {
   ExpectFailed(Fetch("http://127.0.0.1:1/v"), "cannot connect to 127.0.0.1:1");
 }
 
-TEST_F(DownloadTest, AnAddressThatIsNoneFailsAtOnce) { ExpectFailed(Fetch("file:///etc/passwd"), "not an http"); }
+TEST_F(DownloadTest, AnAddressThatIsNoneFailsAtOnce) {
+  ExpectFailed(Fetch("file:///etc/passwd"), "not an http");
+}
 
 TEST_F(DownloadTest, ASilentServerIsGivenUp) {
   server_.ThenHold(Truncated(video_, 10));
-  ExpectFailed(Fetch(server_.Url("/v"), {.max_retries = 0, .inactivity_timeout = 1s}), "nothing arrived for too long");
+  ExpectFailed(Fetch(server_.Url("/v"), {.max_retries = 0, .inactivity_timeout = 1s}),
+               "nothing arrived for too long");
 }
 
 TEST_F(DownloadTest, RedirectsAreFollowed) {
@@ -184,8 +189,8 @@ TEST_F(DownloadTest, AStopEndsATransferAndLeavesNothingBehind) {
   std::stop_source stop;
   const DownloadResult result =
       Fetch(server_.Url("/v"), {.stop = stop.get_token(), .on_progress = [&](auto now, auto) {
-              if (now == 100'000) stop.request_stop();
-            }});
+                                  if (now == 100'000) stop.request_stop();
+                                }});
   EXPECT_TRUE(result.interrupted);
   ExpectFailed(result, "interrupted");
 }

@@ -10,11 +10,12 @@ namespace {
 using namespace std::chrono_literals;
 
 TEST(ErrorInfoTest, AllDetailsOfAnErrorAreDecoded) {
-  const ErrorInfo info = Decode(ErrorWith(grpc::INVALID_ARGUMENT, "no",
-                                          {.reason = "INVALID_REQUEST",
-                                           .metadata = {{"first_sequence", "1"}, {"last_sequence", "4"}},
-                                           .retry_after = 1500ms,
-                                           .field_violations = {{"prompt", "is empty"}, {"seed", "too big"}}}));
+  const ErrorInfo info =
+      Decode(ErrorWith(grpc::INVALID_ARGUMENT, "no",
+                       {.reason = "INVALID_REQUEST",
+                        .metadata = {{"first_sequence", "1"}, {"last_sequence", "4"}},
+                        .retry_after = 1500ms,
+                        .field_violations = {{"prompt", "is empty"}, {"seed", "too big"}}}));
   EXPECT_EQ(info.reason, "INVALID_REQUEST");
   EXPECT_EQ(info.domain, "dreamgate");
   EXPECT_EQ(info.metadata.at("last_sequence"), "4");

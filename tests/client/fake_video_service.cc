@@ -10,7 +10,8 @@
 namespace dreamgate::client {
 namespace {
 
-const grpc::Status kNoScript(grpc::StatusCode::UNIMPLEMENTED, "the test has no script for this call");
+const grpc::Status kNoScript(grpc::StatusCode::UNIMPLEMENTED,
+                             "the test has no script for this call");
 
 // Field `number` with `bytes`, for lengths below 128.
 std::string BytesField(int number, const std::string& bytes) {
@@ -19,7 +20,8 @@ std::string BytesField(int number, const std::string& bytes) {
 
 }  // namespace
 
-grpc::Status ErrorWith(grpc::StatusCode code, const std::string& message, const FakeErrorDetails& details) {
+grpc::Status ErrorWith(grpc::StatusCode code, const std::string& message,
+                       const FakeErrorDetails& details) {
   google::rpc::Status status;
   status.set_code(code);
   status.set_message(message);
@@ -34,7 +36,8 @@ grpc::Status ErrorWith(grpc::StatusCode code, const std::string& message, const 
   if (details.retry_after.has_value()) {
     google::rpc::RetryInfo retry;
     retry.mutable_retry_delay()->set_seconds(details.retry_after->count() / 1000);
-    retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(details.retry_after->count() % 1000) * 1'000'000);
+    retry.mutable_retry_delay()->set_nanos(
+        static_cast<int32_t>(details.retry_after->count() % 1000) * 1'000'000);
     status.add_details()->PackFrom(retry);
   }
   if (!details.field_violations.empty()) {
@@ -65,7 +68,8 @@ v1::Prediction PredictionAt(int64_t sequence, v1::PredictionState state) {
   auto* entry = prediction.add_history();
   entry->set_sequence(sequence);
   entry->set_state(state);
-  entry->set_source(sequence == 2 ? v1::TRANSITION_SOURCE_SUBMIT_ANSWER : v1::TRANSITION_SOURCE_POLL);
+  entry->set_source(sequence == 2 ? v1::TRANSITION_SOURCE_SUBMIT_ANSWER
+                                  : v1::TRANSITION_SOURCE_POLL);
   *entry->mutable_time() = prediction.update_time();
   return prediction;
 }
@@ -124,12 +128,13 @@ void FakeVideoService::ThenSubmit(grpc::Status error) {
 }
 
 void FakeVideoService::ThenSubmit(v1::Prediction prediction) {
-  ThenSubmit([prediction](const v1::SubmitVideoRequest& request, v1::SubmitVideoResponse& response) {
-    *response.mutable_prediction() = prediction;
-    response.mutable_prediction()->set_request_id(request.request_id());
-    response.mutable_prediction()->set_prompt(request.prompt());
-    return grpc::Status::OK;
-  });
+  ThenSubmit(
+      [prediction](const v1::SubmitVideoRequest& request, v1::SubmitVideoResponse& response) {
+        *response.mutable_prediction() = prediction;
+        response.mutable_prediction()->set_request_id(request.request_id());
+        response.mutable_prediction()->set_prompt(request.prompt());
+        return grpc::Status::OK;
+      });
 }
 
 void FakeVideoService::ThenGet(GetScript script) {
@@ -186,7 +191,8 @@ void FakeVideoService::RecordAuthorizationLocked(const grpc::ServerContext& cont
                                 : std::string(header->second.data(), header->second.size()));
 }
 
-grpc::Status FakeVideoService::SubmitVideo(grpc::ServerContext* context, const v1::SubmitVideoRequest* request,
+grpc::Status FakeVideoService::SubmitVideo(grpc::ServerContext* context,
+                                           const v1::SubmitVideoRequest* request,
                                            v1::SubmitVideoResponse* response) {
   std::unique_lock lock(mutex_);
   RecordAuthorizationLocked(*context);
@@ -196,7 +202,8 @@ grpc::Status FakeVideoService::SubmitVideo(grpc::ServerContext* context, const v
   return script.has_value() ? (*script)(*request, *response) : kNoScript;
 }
 
-grpc::Status FakeVideoService::GetPrediction(grpc::ServerContext* context, const v1::GetPredictionRequest* request,
+grpc::Status FakeVideoService::GetPrediction(grpc::ServerContext* context,
+                                             const v1::GetPredictionRequest* request,
                                              v1::GetPredictionResponse* response) {
   std::unique_lock lock(mutex_);
   RecordAuthorizationLocked(*context);
@@ -216,9 +223,9 @@ grpc::Status FakeVideoService::ListPredictions(grpc::ServerContext* context,
   return script.has_value() ? (*script)(*request, *response) : kNoScript;
 }
 
-grpc::Status FakeVideoService::WatchPrediction(grpc::ServerContext* context,
-                                               const v1::WatchPredictionRequest* request,
-                                               grpc::ServerWriter<v1::WatchPredictionResponse>* writer) {
+grpc::Status FakeVideoService::WatchPrediction(
+    grpc::ServerContext* context, const v1::WatchPredictionRequest* request,
+    grpc::ServerWriter<v1::WatchPredictionResponse>* writer) {
   std::unique_lock lock(mutex_);
   RecordAuthorizationLocked(*context);
   watches_.push_back(*request);

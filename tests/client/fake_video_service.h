@@ -30,7 +30,8 @@ struct FakeErrorDetails {
   std::vector<std::pair<std::string, std::string>> field_violations{};
 };
 
-grpc::Status ErrorWith(grpc::StatusCode code, const std::string& message, const FakeErrorDetails& details);
+grpc::Status ErrorWith(grpc::StatusCode code, const std::string& message,
+                       const FakeErrorDetails& details);
 
 // The prediction "p1" as of `sequence`, with the history that the usual life would have.
 v1::Prediction PredictionAt(int64_t sequence, v1::PredictionState state);
@@ -38,7 +39,8 @@ v1::Prediction PredictionAt(int64_t sequence, v1::PredictionState state);
 // What a watch script has in hand.
 class FakeWatchStream {
  public:
-  FakeWatchStream(grpc::ServerContext& context, grpc::ServerWriter<v1::WatchPredictionResponse>& writer)
+  FakeWatchStream(grpc::ServerContext& context,
+                  grpc::ServerWriter<v1::WatchPredictionResponse>& writer)
       : context_(context), writer_(writer) {}
 
   void Update(int64_t sequence, v1::PredictionState state);
@@ -57,10 +59,14 @@ class FakeWatchStream {
 
 class FakeVideoService final : public v1::VideoService::Service {
  public:
-  using SubmitScript = std::function<grpc::Status(const v1::SubmitVideoRequest&, v1::SubmitVideoResponse&)>;
-  using GetScript = std::function<grpc::Status(const v1::GetPredictionRequest&, v1::GetPredictionResponse&)>;
-  using ListScript = std::function<grpc::Status(const v1::ListPredictionsRequest&, v1::ListPredictionsResponse&)>;
-  using WatchScript = std::function<grpc::Status(const v1::WatchPredictionRequest&, FakeWatchStream&)>;
+  using SubmitScript =
+      std::function<grpc::Status(const v1::SubmitVideoRequest&, v1::SubmitVideoResponse&)>;
+  using GetScript =
+      std::function<grpc::Status(const v1::GetPredictionRequest&, v1::GetPredictionResponse&)>;
+  using ListScript =
+      std::function<grpc::Status(const v1::ListPredictionsRequest&, v1::ListPredictionsResponse&)>;
+  using WatchScript =
+      std::function<grpc::Status(const v1::WatchPredictionRequest&, FakeWatchStream&)>;
 
   FakeVideoService();
   ~FakeVideoService() override;
@@ -87,9 +93,11 @@ class FakeVideoService final : public v1::VideoService::Service {
                            v1::SubmitVideoResponse* response) override;
   grpc::Status GetPrediction(grpc::ServerContext* context, const v1::GetPredictionRequest* request,
                              v1::GetPredictionResponse* response) override;
-  grpc::Status ListPredictions(grpc::ServerContext* context, const v1::ListPredictionsRequest* request,
+  grpc::Status ListPredictions(grpc::ServerContext* context,
+                               const v1::ListPredictionsRequest* request,
                                v1::ListPredictionsResponse* response) override;
-  grpc::Status WatchPrediction(grpc::ServerContext* context, const v1::WatchPredictionRequest* request,
+  grpc::Status WatchPrediction(grpc::ServerContext* context,
+                               const v1::WatchPredictionRequest* request,
                                grpc::ServerWriter<v1::WatchPredictionResponse>* writer) override;
 
   template <typename Script>

@@ -7,7 +7,8 @@ namespace {
 
 TEST(FormatTest, ATransitionIsOneAlignedLine) {
   const absl::Time time = absl::FromUnixMillis(1'700'000'000'204);
-  EXPECT_EQ(FormatTransition({time, "CREATED", absl::Milliseconds(420), 2, "submit answer"}, absl::UTCTimeZone()),
+  EXPECT_EQ(FormatTransition({time, "CREATED", absl::Milliseconds(420), 2, "submit answer"},
+                             absl::UTCTimeZone()),
             "22:13:20.204  CREATED       +0.4s  seq 2  (submit answer)");
   EXPECT_EQ(FormatTransition({time, "PROCESSING", absl::Seconds(31), 3, ""}, absl::UTCTimeZone()),
             "22:13:20.204  PROCESSING   +31.0s  seq 3");
@@ -22,7 +23,8 @@ TEST(FormatTest, WaitingShowsAnEstimateOnlyIfThereIsOne) {
 }
 
 TEST(FormatTest, ADownloadShowsBytesPercentAndSpeed) {
-  EXPECT_EQ(FormatDownload(3'000'000, 12'000'000, absl::Seconds(2)), "downloading  3.0 MB of 12.0 MB  25 %  1.5 MB/s");
+  EXPECT_EQ(FormatDownload(3'000'000, 12'000'000, absl::Seconds(2)),
+            "downloading  3.0 MB of 12.0 MB  25 %  1.5 MB/s");
   EXPECT_EQ(FormatDownload(812, std::nullopt, absl::ZeroDuration()), "downloading  812 B");
 }
 
@@ -40,12 +42,16 @@ TEST(FormatTest, ElapsedTimeGrowsHoursOnlyWhenNeeded) {
 }
 
 TEST(FormatTest, ColumnsAreAlignedByCodePoints) {
-  EXPECT_EQ(FormatPairs({{"prompt", "is empty"}, {"s\xc3\xa9", "x"}}, "  "), "  prompt  is empty\n  s\xc3\xa9      x");
-  EXPECT_EQ(FormatTable({{"ID", "STATE"}, {"p1", "CREATED"}, {"long", "X"}}), "ID    STATE\np1    CREATED\nlong  X");
+  EXPECT_EQ(FormatPairs({{"prompt", "is empty"}, {"s\xc3\xa9", "x"}}, "  "),
+            "  prompt  is empty\n  s\xc3\xa9      x");
+  EXPECT_EQ(FormatTable({{"ID", "STATE"}, {"p1", "CREATED"}, {"long", "X"}}),
+            "ID    STATE\np1    CREATED\nlong  X");
 }
 
 TEST(FormatTest, ControlCharactersDoNotReachTheTerminal) {
-  EXPECT_EQ(Printable("a\x1b[31mb\r\x7f\nc\xc2\x9b" "d\xc3\xa9"), "a?[31mb?? c?d\xc3\xa9");
+  EXPECT_EQ(Printable("a\x1b[31mb\r\x7f\nc\xc2\x9b"
+                      "d\xc3\xa9"),
+            "a?[31mb?? c?d\xc3\xa9");
 }
 
 TEST(FormatTest, LongTextIsCutBetweenCodePoints) {

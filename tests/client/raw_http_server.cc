@@ -45,8 +45,9 @@ class Connection {
     size_t sent = 0;
     while (open_ && sent < bytes.size()) {
       const auto left = bytes.size() - sent;
-      const auto count = ssl_ != nullptr ? SSL_write(ssl_, bytes.data() + sent, static_cast<int>(left))
-                                         : send(socket_, bytes.data() + sent, left, MSG_NOSIGNAL);
+      const auto count = ssl_ != nullptr
+                             ? SSL_write(ssl_, bytes.data() + sent, static_cast<int>(left))
+                             : send(socket_, bytes.data() + sent, left, MSG_NOSIGNAL);
       if (count <= 0) return;
       sent += static_cast<size_t>(count);
     }
@@ -58,7 +59,9 @@ class Connection {
   }
 
  private:
-  bool ReadByte(char& byte) { return (ssl_ != nullptr ? SSL_read(ssl_, &byte, 1) : recv(socket_, &byte, 1, 0)) == 1; }
+  bool ReadByte(char& byte) {
+    return (ssl_ != nullptr ? SSL_read(ssl_, &byte, 1) : recv(socket_, &byte, 1, 0)) == 1;
+  }
 
   const int socket_;
   SSL* ssl_ = nullptr;
@@ -81,9 +84,11 @@ TestCertificate::TestCertificate() : pair_(std::make_unique<Pair>()) {
   X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
   X509_set_pubkey(certificate, pair_->key);
   X509_NAME* name = X509_get_subject_name(certificate);
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
   X509_set_issuer_name(certificate, name);
-  X509_EXTENSION* names = X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "DNS:localhost");
+  X509_EXTENSION* names =
+      X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "DNS:localhost");
   X509_add_ext(certificate, names, -1);
   X509_EXTENSION_free(names);
   X509_sign(certificate, pair_->key, EVP_sha256());
@@ -126,7 +131,8 @@ RawHttpServer::~RawHttpServer() {
 }
 
 std::string RawHttpServer::Url(const std::string& path, const std::string& host) const {
-  return (certificate_ != nullptr ? "https://" : "http://") + host + ":" + std::to_string(port_) + path;
+  return (certificate_ != nullptr ? "https://" : "http://") + host + ":" + std::to_string(port_) +
+         path;
 }
 
 void RawHttpServer::Then(Script script) {
@@ -168,14 +174,17 @@ void RawHttpServer::Serve(int socket) {
 RawHttpServer::Step RawHttpServer::NextStep(const std::string& request) {
   const std::lock_guard lock(mutex_);
   requests_.push_back(request);
-  if (steps_.empty()) return {[](const std::string&) { return "HTTP/1.1 501 No Script\r\nContent-Length: 0\r\n\r\n"; }};
+  if (steps_.empty())
+    return {
+        [](const std::string&) { return "HTTP/1.1 501 No Script\r\nContent-Length: 0\r\n\r\n"; }};
   Step step = steps_.front();
   if (steps_.size() > 1) steps_.pop_front();
   return step;
 }
 
 std::string OkAnswer(const std::string& body, const std::string& headers) {
-  return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body;
+  return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers +
+         "\r\n" + body;
 }
 
 std::string RedirectTo(const std::string& location) {

@@ -42,8 +42,8 @@ TEST(BackoffTest, StartsSmallAgainAfterAReset) {
 }
 
 TEST(RetryPolicyTest, CallsAreRepeatedOnlyWhereThatMayHelp) {
-  for (const grpc::StatusCode code :
-       {grpc::UNAVAILABLE, grpc::INTERNAL, grpc::UNKNOWN, grpc::CANCELLED, grpc::DEADLINE_EXCEEDED}) {
+  for (const grpc::StatusCode code : {grpc::UNAVAILABLE, grpc::INTERNAL, grpc::UNKNOWN,
+                                      grpc::CANCELLED, grpc::DEADLINE_EXCEEDED}) {
     EXPECT_TRUE(MayRetryCall(Error(code))) << code;
   }
   for (const grpc::StatusCode code :
@@ -55,9 +55,10 @@ TEST(RetryPolicyTest, CallsAreRepeatedOnlyWhereThatMayHelp) {
 
 TEST(RetryPolicyTest, ResourceExhaustedIsRepeatedOnlyIfTheServerSaysWhenToComeBack) {
   EXPECT_FALSE(MayRetryCall(Error(grpc::RESOURCE_EXHAUSTED)));
-  EXPECT_FALSE(MayRetryCall(ErrorWith(grpc::RESOURCE_EXHAUSTED, "x", {.reason = "TENANT_LIMIT_REACHED"})));
-  EXPECT_TRUE(MayRetryCall(
-      ErrorWith(grpc::RESOURCE_EXHAUSTED, "x", {.reason = "TOO_MANY_REQUESTS", .retry_after = 1s})));
+  EXPECT_FALSE(
+      MayRetryCall(ErrorWith(grpc::RESOURCE_EXHAUSTED, "x", {.reason = "TENANT_LIMIT_REACHED"})));
+  EXPECT_TRUE(MayRetryCall(ErrorWith(grpc::RESOURCE_EXHAUSTED, "x",
+                                     {.reason = "TOO_MANY_REQUESTS", .retry_after = 1s})));
 }
 
 TEST(RetryPolicyTest, EveryStatusCodeHasItsRuleForAWatch) {
@@ -67,8 +68,9 @@ TEST(RetryPolicyTest, EveryStatusCodeHasItsRuleForAWatch) {
   }
   EXPECT_EQ(DecideAfterWatchError(Error(grpc::OUT_OF_RANGE)), AfterWatchError::kRestart);
   for (const grpc::StatusCode code :
-       {grpc::INVALID_ARGUMENT, grpc::NOT_FOUND, grpc::ALREADY_EXISTS, grpc::FAILED_PRECONDITION, grpc::ABORTED,
-        grpc::UNAUTHENTICATED, grpc::PERMISSION_DENIED, grpc::UNIMPLEMENTED, grpc::DATA_LOSS}) {
+       {grpc::INVALID_ARGUMENT, grpc::NOT_FOUND, grpc::ALREADY_EXISTS, grpc::FAILED_PRECONDITION,
+        grpc::ABORTED, grpc::UNAUTHENTICATED, grpc::PERMISSION_DENIED, grpc::UNIMPLEMENTED,
+        grpc::DATA_LOSS}) {
     EXPECT_EQ(DecideAfterWatchError(Error(code)), AfterWatchError::kGiveUp) << code;
   }
 }

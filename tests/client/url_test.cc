@@ -11,15 +11,17 @@ std::string Text(const std::optional<Url>& url) {
 }
 
 TEST(UrlTest, AnAddressIsSplitIntoItsParts) {
-  EXPECT_EQ(Text(ParseUrl("https://cdn.example/a/b.mp4?x=1#t")), "https cdn.example 443 /a/b.mp4?x=1");
+  EXPECT_EQ(Text(ParseUrl("https://cdn.example/a/b.mp4?x=1#t")),
+            "https cdn.example 443 /a/b.mp4?x=1");
   EXPECT_EQ(Text(ParseUrl("HTTP://h:8080")), "http h 8080 /");
   EXPECT_EQ(Text(ParseUrl("http://h?q")), "http h 80 /?q");
   EXPECT_EQ(Text(ParseUrl("http://[::1]:81/x")), "http ::1 81 /x");
 }
 
 TEST(UrlTest, WhatCannotBeFetchedSafelyIsRefused) {
-  for (const char* text : {"", "ftp://h/x", "h/x", "http://", "http://user:secret@h/", "http://h/a b", "http://h/\r\nX: y",
-                           "http://h:99999/", "http://h:/", "http://[::1/x", "http://a:b:c/", "http://[::1]x/"}) {
+  for (const char* text : {"", "ftp://h/x", "h/x", "http://", "http://user:secret@h/",
+                           "http://h/a b", "http://h/\r\nX: y", "http://h:99999/", "http://h:/",
+                           "http://[::1/x", "http://a:b:c/", "http://[::1]x/"}) {
     EXPECT_EQ(ParseUrl(text), std::nullopt) << text;
   }
 }

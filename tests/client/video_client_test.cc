@@ -1,8 +1,8 @@
 #include "dreamgate/client/video_client.h"
 
+#include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -25,8 +25,9 @@ constexpr auto kCreated = v1::PREDICTION_STATE_CREATED;
 class VideoClientTest : public testing::Test {
  protected:
   std::unique_ptr<VideoClient> MakeClient(const ClientOptions& options = {}) {
-    return std::make_unique<VideoClient>(grpc::CreateChannel(service_.target(), grpc::InsecureChannelCredentials()),
-                                         options, environment_);
+    return std::make_unique<VideoClient>(
+        grpc::CreateChannel(service_.target(), grpc::InsecureChannelCredentials()), options,
+        environment_);
   }
 
   static v1::SubmitVideoRequest Request(const std::string& request_id = "") {
@@ -55,7 +56,8 @@ TEST_F(VideoClientTest, SubmitDrawsAUuidOfVersion4IfNoRequestIdIsGiven) {
   const auto client = MakeClient();
   const SubmitResult first = client->Submit(Request());
   const SubmitResult second = client->Submit(Request());
-  EXPECT_THAT(first.request_id, MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
+  EXPECT_THAT(first.request_id,
+              MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
   EXPECT_NE(first.request_id, second.request_id);
   EXPECT_EQ(service_.submits()[0].request_id(), first.request_id);
 }
@@ -64,7 +66,8 @@ TEST_F(VideoClientTest, EveryRetryOfASubmitCarriesTheSameRequestId) {
   service_.ThenSubmit(grpc::Status(grpc::UNAVAILABLE, "x"));
   service_.ThenSubmit(grpc::Status(grpc::INTERNAL, "x"));
   service_.ThenSubmit(grpc::Status(grpc::UNKNOWN, "x"));
-  service_.ThenSubmit(ErrorWith(grpc::RESOURCE_EXHAUSTED, "x", {.reason = "TOO_MANY_REQUESTS", .retry_after = 2s}));
+  service_.ThenSubmit(
+      ErrorWith(grpc::RESOURCE_EXHAUSTED, "x", {.reason = "TOO_MANY_REQUESTS", .retry_after = 2s}));
   service_.ThenSubmit(PredictionAt(2, kCreated));
   const SubmitResult result = MakeClient()->Submit(Request());
   ASSERT_TRUE(result.ok());
@@ -84,7 +87,8 @@ TEST_F(VideoClientTest, ARefusedSubmitIsNotRepeatedAndStillReportsItsRequestId) 
 }
 
 TEST_F(VideoClientTest, RetriesEndWithTheLastErrorWhenTheTimeIsUp) {
-  for (int attempt = 0; attempt < 20; ++attempt) service_.ThenSubmit(grpc::Status(grpc::UNAVAILABLE, "gone"));
+  for (int attempt = 0; attempt < 20; ++attempt)
+    service_.ThenSubmit(grpc::Status(grpc::UNAVAILABLE, "gone"));
   const SubmitResult result = MakeClient()->Submit(Request(), {.timeout = 1s});
   EXPECT_EQ(result.status.error_code(), grpc::UNAVAILABLE);
   EXPECT_EQ(result.status.error_message(), "gone");
@@ -92,7 +96,8 @@ TEST_F(VideoClientTest, RetriesEndWithTheLastErrorWhenTheTimeIsUp) {
 }
 
 TEST_F(VideoClientTest, ARetryInfoBeyondTheTimeoutIsNotWaitedFor) {
-  service_.ThenSubmit(ErrorWith(grpc::UNAVAILABLE, "x", {.reason = "DRAINING", .retry_after = 3600s}));
+  service_.ThenSubmit(
+      ErrorWith(grpc::UNAVAILABLE, "x", {.reason = "DRAINING", .retry_after = 3600s}));
   EXPECT_EQ(MakeClient()->Submit(Request(), {.timeout = 10s}).attempts, 1);
   EXPECT_TRUE(environment_->pauses().empty());
 }
@@ -125,11 +130,12 @@ TEST_F(VideoClientTest, GetReturnsThePredictionAndRetries) {
   service_.ThenGet([](const v1::GetPredictionRequest&, v1::GetPredictionResponse&) {
     return grpc::Status(grpc::UNAVAILABLE, "x");
   });
-  service_.ThenGet([](const v1::GetPredictionRequest& request, v1::GetPredictionResponse& response) {
-    EXPECT_EQ(request.prediction_id(), "p1");
-    *response.mutable_prediction() = PredictionAt(2, kCreated);
-    return grpc::Status::OK;
-  });
+  service_.ThenGet(
+      [](const v1::GetPredictionRequest& request, v1::GetPredictionResponse& response) {
+        EXPECT_EQ(request.prediction_id(), "p1");
+        *response.mutable_prediction() = PredictionAt(2, kCreated);
+        return grpc::Status::OK;
+      });
   const auto result = MakeClient()->Get("p1");
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result.value.sequence(), 2);
@@ -137,13 +143,15 @@ TEST_F(VideoClientTest, GetReturnsThePredictionAndRetries) {
 
 TEST_F(VideoClientTest, ThePagerWalksOverAllPagesWithTheSameFilter) {
   for (int page = 0; page < 3; ++page) {
-    service_.ThenList([page](const v1::ListPredictionsRequest& request, v1::ListPredictionsResponse& response) {
-      EXPECT_EQ(request.page_token(), page == 0 ? "" : "token" + std::to_string(page));
-      EXPECT_EQ(request.labels().at("team"), "blue");
-      if (page != 1) *response.add_predictions() = PredictionAt(page + 1, kCreated);  // page 1 is empty
-      if (page < 2) response.set_next_page_token("token" + std::to_string(page + 1));
-      return grpc::Status::OK;
-    });
+    service_.ThenList(
+        [page](const v1::ListPredictionsRequest& request, v1::ListPredictionsResponse& response) {
+          EXPECT_EQ(request.page_token(), page == 0 ? "" : "token" + std::to_string(page));
+          EXPECT_EQ(request.labels().at("team"), "blue");
+          if (page != 1)
+            *response.add_predictions() = PredictionAt(page + 1, kCreated);  // page 1 is empty
+          if (page < 2) response.set_next_page_token("token" + std::to_string(page + 1));
+          return grpc::Status::OK;
+        });
   }
   v1::ListPredictionsRequest request;
   (*request.mutable_labels())["team"] = "blue";
@@ -186,8 +194,10 @@ TEST_F(VideoClientTest, WithoutATokenNoAuthorizationIsSent) {
 }
 
 TEST_F(VideoClientTest, AFileThatCannotBeReadIsAnErrorOfCreate) {
-  EXPECT_EQ(VideoClient::Create({.ca_file = "/nonexistent"}).status.error_code(), grpc::INVALID_ARGUMENT);
-  EXPECT_EQ(VideoClient::Create({.bearer_token_file = "/nonexistent"}).status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(VideoClient::Create({.ca_file = "/nonexistent"}).status.error_code(),
+            grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(VideoClient::Create({.bearer_token_file = "/nonexistent"}).status.error_code(),
+            grpc::INVALID_ARGUMENT);
 }
 
 TEST_F(VideoClientTest, CreateConnectsToTheTarget) {

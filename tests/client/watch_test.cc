@@ -28,7 +28,8 @@ class WatchTest : public testing::Test {
   VideoClient& client() {
     if (!client_) {
       client_ = std::make_unique<VideoClient>(
-          grpc::CreateChannel(service_.target(), grpc::InsecureChannelCredentials()), ClientOptions{}, environment_);
+          grpc::CreateChannel(service_.target(), grpc::InsecureChannelCredentials()),
+          ClientOptions{}, environment_);
     }
     return *client_;
   }
@@ -125,8 +126,9 @@ TEST_P(ResumesOn, FromTheLastSequenceSeen) {
 }
 
 INSTANTIATE_TEST_SUITE_P(WatchTest, ResumesOn,
-                         testing::Values(grpc::UNAVAILABLE, grpc::RESOURCE_EXHAUSTED, grpc::INTERNAL, grpc::UNKNOWN,
-                                         grpc::CANCELLED, grpc::DEADLINE_EXCEEDED),
+                         testing::Values(grpc::UNAVAILABLE, grpc::RESOURCE_EXHAUSTED,
+                                         grpc::INTERNAL, grpc::UNKNOWN, grpc::CANCELLED,
+                                         grpc::DEADLINE_EXCEEDED),
                          [](const auto& test) {
                            switch (test.param) {
                              case grpc::UNAVAILABLE: return "Unavailable";
@@ -150,8 +152,9 @@ TEST_P(EndsOn, WithTheServersError) {
 }
 
 INSTANTIATE_TEST_SUITE_P(WatchTest, EndsOn,
-                         testing::Values(grpc::NOT_FOUND, grpc::UNAUTHENTICATED, grpc::INVALID_ARGUMENT,
-                                         grpc::FAILED_PRECONDITION, grpc::UNIMPLEMENTED),
+                         testing::Values(grpc::NOT_FOUND, grpc::UNAUTHENTICATED,
+                                         grpc::INVALID_ARGUMENT, grpc::FAILED_PRECONDITION,
+                                         grpc::UNIMPLEMENTED),
                          [](const auto& test) { return "Code" + std::to_string(test.param); });
 
 TEST_F(WatchTest, ResumesWhenTheServerGoesAwayAndComesBack) {
@@ -185,7 +188,8 @@ TEST_F(WatchTest, OutOfRangeStartsAgainWithoutAPosition) {
 }
 
 TEST_F(WatchTest, OutOfRangeTwiceAtOnePositionIsFinal) {
-  const grpc::Status out_of_range = ErrorWith(grpc::OUT_OF_RANGE, "x", {.reason = "SEQUENCE_OUT_OF_RANGE"});
+  const grpc::Status out_of_range =
+      ErrorWith(grpc::OUT_OF_RANGE, "x", {.reason = "SEQUENCE_OUT_OF_RANGE"});
   service_.ThenWatch(out_of_range);
   service_.ThenWatch([](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
     stream.Update(9, kProcessing);
@@ -330,7 +334,8 @@ TEST_F(WatchTest, HonoursRetryInfo) {
 }
 
 TEST_F(WatchTest, PausesGrowWhileNothingArrivesAndStartSmallAfterProgress) {
-  for (int failure = 0; failure < 3; ++failure) service_.ThenWatch(grpc::Status(grpc::UNAVAILABLE, "x"));
+  for (int failure = 0; failure < 3; ++failure)
+    service_.ThenWatch(grpc::Status(grpc::UNAVAILABLE, "x"));
   ThenBreakAfterTwo({grpc::UNAVAILABLE, "x"});
   ThenReplayToTheEnd();
   WatchAll({.after_sequence = 0});
@@ -338,11 +343,13 @@ TEST_F(WatchTest, PausesGrowWhileNothingArrivesAndStartSmallAfterProgress) {
 }
 
 TEST_F(WatchTest, GivesUpWithTheLastErrorOnceNothingWasHeardForTooLong) {
-  for (int failure = 0; failure < 10; ++failure) service_.ThenWatch(grpc::Status(grpc::UNAVAILABLE, "gone"));
+  for (int failure = 0; failure < 10; ++failure)
+    service_.ThenWatch(grpc::Status(grpc::UNAVAILABLE, "gone"));
   const Seen seen = WatchAll({.give_up_after = 1s});
   EXPECT_EQ(seen.status.error_code(), grpc::UNAVAILABLE);
   EXPECT_EQ(seen.status.error_message(), "gone");
-  EXPECT_EQ(service_.watches().size(), 5u);  // pauses of 50, 100, 200, 400 ms, and 800 would be too much
+  EXPECT_EQ(service_.watches().size(),
+            5u);  // pauses of 50, 100, 200, 400 ms, and 800 would be too much
 }
 
 TEST_F(WatchTest, ItsOwnTimeoutIsFinal) {

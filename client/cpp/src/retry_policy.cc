@@ -9,9 +9,9 @@ namespace dreamgate::client {
 
 std::chrono::nanoseconds Backoff::Next(double chance,
                                        std::optional<std::chrono::nanoseconds> retry_after) {
-  const double ceiling = std::min(static_cast<double>(policy_.maximum.count()),
-                                  static_cast<double>(policy_.initial.count()) *
-                                      std::pow(policy_.multiplier, failures_));
+  const double ceiling = std::min(
+      static_cast<double>(policy_.maximum.count()),
+      static_cast<double>(policy_.initial.count()) * std::pow(policy_.multiplier, failures_));
   ++failures_;
   const std::chrono::nanoseconds jitter(static_cast<int64_t>(ceiling * chance));
   return retry_after.value_or(std::chrono::nanoseconds(0)) + jitter;
@@ -23,12 +23,9 @@ bool MayRetryCall(const grpc::Status& status) {
     case grpc::StatusCode::INTERNAL:
     case grpc::StatusCode::UNKNOWN:
     case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return true;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return Decode(status).retry_after.has_value();
-    default:
-      return false;
+    case grpc::StatusCode::DEADLINE_EXCEEDED: return true;
+    case grpc::StatusCode::RESOURCE_EXHAUSTED: return Decode(status).retry_after.has_value();
+    default: return false;
   }
 }
 
@@ -39,12 +36,9 @@ AfterWatchError DecideAfterWatchError(const grpc::Status& status) {
     case grpc::StatusCode::INTERNAL:
     case grpc::StatusCode::UNKNOWN:
     case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return AfterWatchError::kResume;
-    case grpc::StatusCode::OUT_OF_RANGE:
-      return AfterWatchError::kRestart;
-    default:
-      return AfterWatchError::kGiveUp;
+    case grpc::StatusCode::DEADLINE_EXCEEDED: return AfterWatchError::kResume;
+    case grpc::StatusCode::OUT_OF_RANGE: return AfterWatchError::kRestart;
+    default: return AfterWatchError::kGiveUp;
   }
 }
 

@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "client/cpp/src/call_context.h"
-#include "dreamgate/client/request_id.h"
 #include "client/cpp/src/watch_core.h"
+#include "dreamgate/client/request_id.h"
 #include "dreamgate/client/version.h"
 
 namespace dreamgate::client {
@@ -80,7 +80,8 @@ CallOutcome CallWithRetries(Environment& environment, const ClientOptions& clien
       return outcome;
     }
 
-    const nanoseconds delay = backoff.Next(environment.Uniform(), Decode(outcome.status).retry_after);
+    const nanoseconds delay =
+        backoff.Next(environment.Uniform(), Decode(outcome.status).retry_after);
     const Environment::TimePoint next_attempt = environment.Now() + delay;
     if (next_attempt >= deadline) return outcome;
     std::mutex mutex;
@@ -110,14 +111,16 @@ Result<std::unique_ptr<VideoClient>> VideoClient::Create(const ClientOptions& op
     if (!options.ca_file.empty()) {
       std::optional<std::string> authorities = ReadFile(options.ca_file);
       if (!authorities.has_value()) {
-        return {{grpc::StatusCode::INVALID_ARGUMENT, "cannot read the CA file " + options.ca_file}, {}};
+        return {{grpc::StatusCode::INVALID_ARGUMENT, "cannot read the CA file " + options.ca_file},
+                {}};
       }
       tls.pem_root_certs = *std::move(authorities);
     }
     credentials = grpc::SslCredentials(tls);
   }
   if (!options.bearer_token_file.empty() && !ReadTokenFile(options.bearer_token_file).has_value()) {
-    return {{grpc::StatusCode::INVALID_ARGUMENT, "cannot read the token file " + options.bearer_token_file},
+    return {{grpc::StatusCode::INVALID_ARGUMENT,
+             "cannot read the token file " + options.bearer_token_file},
             {}};
   }
   auto channel = grpc::CreateCustomChannel(options.target, credentials, ArgumentsFor(options));
@@ -133,9 +136,10 @@ VideoClient::VideoClient(std::shared_ptr<grpc::Channel> channel, const ClientOpt
 SubmitResult VideoClient::Submit(v1::SubmitVideoRequest request, const CallOptions& options) const {
   if (request.request_id().empty()) request.set_request_id(DrawRequestId());
   v1::SubmitVideoResponse response;
-  CallOutcome outcome = CallWithRetries(*environment_, options_, options, [&](grpc::ClientContext& context) {
-    return stub_->SubmitVideo(&context, request, &response);
-  });
+  CallOutcome outcome =
+      CallWithRetries(*environment_, options_, options, [&](grpc::ClientContext& context) {
+        return stub_->SubmitVideo(&context, request, &response);
+      });
   SubmitResult result;
   result.status = std::move(outcome.status);
   result.attempts = outcome.attempts;
@@ -145,26 +149,30 @@ SubmitResult VideoClient::Submit(v1::SubmitVideoRequest request, const CallOptio
   return result;
 }
 
-Result<v1::Prediction> VideoClient::Get(const std::string& prediction_id, const CallOptions& options) const {
+Result<v1::Prediction> VideoClient::Get(const std::string& prediction_id,
+                                        const CallOptions& options) const {
   v1::GetPredictionRequest request;
   request.set_prediction_id(prediction_id);
   v1::GetPredictionResponse response;
-  CallOutcome outcome = CallWithRetries(*environment_, options_, options, [&](grpc::ClientContext& context) {
-    return stub_->GetPrediction(&context, request, &response);
-  });
+  CallOutcome outcome =
+      CallWithRetries(*environment_, options_, options, [&](grpc::ClientContext& context) {
+        return stub_->GetPrediction(&context, request, &response);
+      });
   return {std::move(outcome.status), std::move(*response.mutable_prediction())};
 }
 
 Result<v1::ListPredictionsResponse> VideoClient::List(const v1::ListPredictionsRequest& request,
                                                       const CallOptions& options) const {
   v1::ListPredictionsResponse response;
-  CallOutcome outcome = CallWithRetries(*environment_, options_, options, [&](grpc::ClientContext& context) {
-    return stub_->ListPredictions(&context, request, &response);
-  });
+  CallOutcome outcome =
+      CallWithRetries(*environment_, options_, options, [&](grpc::ClientContext& context) {
+        return stub_->ListPredictions(&context, request, &response);
+      });
   return {std::move(outcome.status), std::move(response)};
 }
 
-PredictionPager VideoClient::ListAll(v1::ListPredictionsRequest request, const CallOptions& options) const {
+PredictionPager VideoClient::ListAll(v1::ListPredictionsRequest request,
+                                     const CallOptions& options) const {
   return PredictionPager(*this, std::move(request), options);
 }
 

@@ -22,10 +22,8 @@ bool IsTerminal(v1::PredictionState state) {
     case v1::PREDICTION_STATE_FAILED:
     case v1::PREDICTION_STATE_CANCELLED:
     case v1::PREDICTION_STATE_TIMED_OUT:
-    case v1::PREDICTION_STATE_DELETED:
-      return true;
-    default:
-      return false;
+    case v1::PREDICTION_STATE_DELETED: return true;
+    default: return false;
   }
 }
 
@@ -144,15 +142,13 @@ std::optional<WatchEvent> Watch::Core::OnMessage(v1::WatchPredictionResponse mes
       const std::optional<int64_t> before = cursor_.position();
       v1::Prediction& update = *message.mutable_update();
       switch (cursor_.UpdateArrived(update.sequence(), IsTerminal(update.state()))) {
-        case WatchCursor::Arrival::kDeliver:
-          Progress();
-          return std::move(update);
-        case WatchCursor::Arrival::kDrop:
-          return std::nullopt;
+        case WatchCursor::Arrival::kDeliver: Progress(); return std::move(update);
+        case WatchCursor::Arrival::kDrop: return std::nullopt;
         case WatchCursor::Arrival::kGap:
-          return OnContractBreach({grpc::StatusCode::DATA_LOSS,
-                                   "the server went from sequence " + std::to_string(before.value_or(0)) +
-                                       " to " + std::to_string(update.sequence())});
+          return OnContractBreach(
+              {grpc::StatusCode::DATA_LOSS, "the server went from sequence " +
+                                                std::to_string(before.value_or(0)) + " to " +
+                                                std::to_string(update.sequence())});
       }
       return std::nullopt;
     }
@@ -177,18 +173,13 @@ std::optional<WatchEvent> Watch::Core::OnMessage(v1::WatchPredictionResponse mes
 
 std::optional<WatchEvent> Watch::Core::OnStreamEnd(const grpc::Status& status) {
   switch (cursor_.StreamEnded(status)) {
-    case WatchCursor::AfterEnd::kDone:
-      End(grpc::Status::OK);
-      return std::nullopt;
-    case WatchCursor::AfterEnd::kResume:
-      return ResumeLater(status, /*rewound=*/false);
-    case WatchCursor::AfterEnd::kRestart:
-      return ResumeLater(status, /*rewound=*/true);
+    case WatchCursor::AfterEnd::kDone: End(grpc::Status::OK); return std::nullopt;
+    case WatchCursor::AfterEnd::kResume: return ResumeLater(status, /*rewound=*/false);
+    case WatchCursor::AfterEnd::kRestart: return ResumeLater(status, /*rewound=*/true);
     case WatchCursor::AfterEnd::kContractBroken:
-      return OnContractBreach({grpc::StatusCode::DATA_LOSS,
-                               "the server ended the watch before the terminal state"});
-    case WatchCursor::AfterEnd::kGiveUp:
-      break;
+      return OnContractBreach(
+          {grpc::StatusCode::DATA_LOSS, "the server ended the watch before the terminal state"});
+    case WatchCursor::AfterEnd::kGiveUp: break;
   }
   End(status);
   return std::nullopt;

@@ -25,16 +25,14 @@ WatchCursor::AfterEnd WatchCursor::StreamEnded(const grpc::Status& status) {
     return may_be_terminal ? AfterEnd::kDone : AfterEnd::kContractBroken;
   }
   switch (DecideAfterWatchError(status)) {
-    case AfterWatchError::kResume:
-      return AfterEnd::kResume;
+    case AfterWatchError::kResume: return AfterEnd::kResume;
     case AfterWatchError::kRestart:
       // Once per position: servers that disagree must not send us in circles.
       if (!position_.has_value() || !given_up_.insert(*position_).second) return AfterEnd::kGiveUp;
       position_.reset();
       state_known_ = false;
       return AfterEnd::kRestart;
-    case AfterWatchError::kGiveUp:
-      break;
+    case AfterWatchError::kGiveUp: break;
   }
   return AfterEnd::kGiveUp;
 }

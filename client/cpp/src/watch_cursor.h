@@ -40,7 +40,7 @@ class WatchCursor {
 
  private:
   std::optional<int64_t> position_;
-  bool state_known_ = false;      // the update at position_ was seen by this watch
+  bool state_known_ = false;  // the update at position_ was seen by this watch
   bool at_terminal_ = false;
   bool heard_on_stream_ = false;  // anything since StreamOpened
   std::set<int64_t> given_up_;    // positions the server called out of range

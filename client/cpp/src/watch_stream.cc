@@ -7,7 +7,8 @@
 namespace dreamgate::client {
 
 WatchStream::WatchStream(v1::VideoService::Stub& stub, const ClientOptions& options,
-                         const v1::WatchPredictionRequest& request, std::shared_ptr<Environment> environment,
+                         const v1::WatchPredictionRequest& request,
+                         std::shared_ptr<Environment> environment,
                          std::shared_ptr<WatchSignal> signal)
     : environment_(std::move(environment)),
       signal_(std::move(signal)),

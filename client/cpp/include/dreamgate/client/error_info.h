@@ -20,9 +20,9 @@ struct FieldViolation {
 };
 
 struct ErrorInfo {
-  std::string reason;                           // stable, for example "REQUEST_ID_CONFLICT"; may be empty
-  std::string domain;                           // "dreamgate" if the service itself made the error
-  std::map<std::string, std::string> metadata;  // depends on the reason
+  std::string reason;  // stable, for example "REQUEST_ID_CONFLICT"; may be empty
+  std::string domain;  // "dreamgate" if the service itself made the error
+  std::map<std::string, std::string> metadata;          // depends on the reason
   std::optional<std::chrono::nanoseconds> retry_after;  // come back no sooner; never negative
   std::vector<FieldViolation> field_violations;         // all of them at once
   std::vector<std::string> quota_violations;            // which limit was reached

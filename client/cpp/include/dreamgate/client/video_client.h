@@ -62,9 +62,9 @@ struct CallOptions {
 
 struct SubmitResult {
   grpc::Status status{};
-  std::string request_id{};     // what was sent, also on errors: submit with it again, never pay twice
+  std::string request_id{};  // what was sent, also on errors: submit with it again, never pay twice
   v1::Prediction prediction{};  // if ok
-  bool replayed = false;      // if ok: this request_id was known already
+  bool replayed = false;        // if ok: this request_id was known already
   int attempts = 0;
 
   bool ok() const { return status.ok(); }
@@ -82,7 +82,8 @@ class PredictionPager {
 
  private:
   friend class VideoClient;
-  PredictionPager(const VideoClient& client, v1::ListPredictionsRequest request, CallOptions options);
+  PredictionPager(const VideoClient& client, v1::ListPredictionsRequest request,
+                  CallOptions options);
 
   const VideoClient& client_;  // outlives the pager
   v1::ListPredictionsRequest request_;
@@ -108,14 +109,16 @@ class VideoClient {
   // one as long as that may help and the time lasts. Never pays twice.
   SubmitResult Submit(v1::SubmitVideoRequest request, const CallOptions& options = {}) const;
 
-  Result<v1::Prediction> Get(const std::string& prediction_id, const CallOptions& options = {}) const;
+  Result<v1::Prediction> Get(const std::string& prediction_id,
+                             const CallOptions& options = {}) const;
 
   // One page.
   Result<v1::ListPredictionsResponse> List(const v1::ListPredictionsRequest& request,
                                            const CallOptions& options = {}) const;
 
   // All pages, fetched as needed. `options` applies to each page.
-  PredictionPager ListAll(v1::ListPredictionsRequest request, const CallOptions& options = {}) const;
+  PredictionPager ListAll(v1::ListPredictionsRequest request,
+                          const CallOptions& options = {}) const;
 
   // Never fails at once: the first Next() connects.
   client::Watch Watch(std::string prediction_id, WatchOptions options = {}) const;

@@ -46,9 +46,9 @@ struct WatchOptions {
 
 // The stream was lost, or the server asked for it. The next call of Next() waits and resumes.
 struct Resumption {
-  grpc::Status cause{};                       // OK: the server is leaving and asked to come back
+  grpc::Status cause{};                     // OK: the server is leaving and asked to come back
   std::chrono::nanoseconds delay{};         // before the next attempt
-  std::optional<int64_t> after_sequence{};    // where it will resume
+  std::optional<int64_t> after_sequence{};  // where it will resume
   bool rewound = false;                     // the server knows less than was seen (restored from a
                                             // backup): sequences start again lower
 };
