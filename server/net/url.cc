@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -67,6 +69,11 @@ std::string Url::Authority() const {
 }
 
 absl::StatusOr<Url> ParseUrl(absl::string_view text) {
+  // First, because the readers of numbers and addresses below overlook some of them.
+  if (!std::all_of(text.begin(), text.end(),
+                   [](char c) { return absl::ascii_isgraph(static_cast<unsigned char>(c)); })) {
+    return Refuse("it contains spaces or other characters that need encoding");
+  }
   Url url;
   const size_t scheme_end = text.find("://");
   if (scheme_end == absl::string_view::npos)

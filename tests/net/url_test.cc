@@ -54,5 +54,11 @@ INSTANTIATE_TEST_SUITE_P(
                       "http://[::1", "http://[::1]x", "http://[127.0.0.1]/", "http://a..b",
                       "http://.a", "http://a/\xC3\xA9"));
 
+TEST(UrlTest, RefusesWhatTheReadersOfAddressesAndNumbersOverlook) {
+  EXPECT_FALSE(ParseUrl("http://a:80 ").ok());
+  EXPECT_FALSE(ParseUrl("http://a:80\r/").ok());
+  EXPECT_FALSE(ParseUrl(absl::string_view("http://[::1\0x]/", 15)).ok());
+}
+
 }  // namespace
 }  // namespace dreamgate::net
