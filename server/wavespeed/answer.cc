@@ -7,7 +7,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "server/wavespeed/json_reading.h"
 #include "server/wavespeed/retry_after.h"
 #include "server/wavespeed/task.h"
@@ -53,13 +52,6 @@ bool SpeaksOfMissingCredits(absl::string_view message) {
           absl::StrContains(lower, "fund"));
 }
 
-std::string Redact(std::string text, const std::vector<std::string>& secrets) {
-  for (const std::string& secret : secrets) {
-    if (!secret.empty()) text = absl::StrReplaceAll(text, {{secret, "[redacted]"}});
-  }
-  return text;
-}
-
 // The first of the places where upstreams and their gateways put their words.
 absl::string_view WordsOf(const json::object* document) {
   for (absl::string_view name : {"message", "error", "detail"}) {
@@ -85,16 +77,18 @@ Reading Read(const HttpAnswer& answer, absl::string_view known_id, const AnswerC
   const absl::StatusOr<json::value> document = ParseJson(answer.body);
   const json::object* object = document.ok() ? ObjectOf(*document) : nullptr;
   if (object == nullptr) {
-    reading.message = absl::StrCat(
-        "upstream answered HTTP ", answer.status, " with a body that is not JSON (",
-        answer.content_type.empty() ? "no content type" : MessageText(answer.content_type, 64),
-        ", ", answer.body.size(), " bytes)");
+    reading.message =
+        absl::StrCat("upstream answered HTTP ", answer.status, " with a body that is not JSON (",
+                     answer.content_type.empty()
+                         ? "no content type"
+                         : MessageWithoutSecrets(answer.content_type, context.secrets, 64),
+                     ", ", answer.body.size(), " bytes)");
     if (document.ok()) reading.task = absl::InvalidArgumentError("not a JSON object");
     if (!document.ok()) reading.task = document.status();
     return reading;
   }
 
-  reading.message = MessageText(Redact(ValidUtf8(WordsOf(object)), context.secrets));
+  reading.message = MessageWithoutSecrets(WordsOf(object), context.secrets);
   const bool envelope = IsEnvelope(*object);
   if (envelope && IsSuccess(answer.status)) {
     const std::optional<int> code = CodeMember(object, "code");
@@ -115,7 +109,7 @@ Reading Read(const HttpAnswer& answer, absl::string_view known_id, const AnswerC
   }
 
   const json::object* task = envelope ? ObjectMember(object, "data") : object;
-  if (task != nullptr) reading.task = ObservationOf(*task, known_id);
+  if (task != nullptr) reading.task = ObservationOf(*task, known_id, context.secrets);
   if (IsSuccess(answer.status) && reading.code >= kFirstTaskCode && reading.task.ok()) {
     // A task's code on the envelope's place: the task itself is there, so it is what counts.
     reading.status = answer.status;

@@ -22,7 +22,8 @@ struct HttpAnswer {
 
 struct AnswerContext {
   absl::Time now;  // wall clock; HTTP dates are relative to it
-  // Never to appear in a message even if upstream echoes them: the key, and a long prompt.
+  // Never to appear in a message, an observed failure's and raw status included, even if upstream
+  // echoes them: the key, and a long prompt.
   std::vector<std::string> secrets;
 };
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -41,8 +42,10 @@ absl::string_view ReasonMember(const boost::json::object* object, absl::string_v
 bool IsEnvelope(const boost::json::object& document);
 
 // A bare task. `known_id` is used where the task does not name itself (empty: it must).
+// `secrets` are kept out of its texts.
 absl::StatusOr<core::TaskObservation> ObservationOf(const boost::json::object& task,
-                                                    absl::string_view known_id);
+                                                    absl::string_view known_id,
+                                                    const std::vector<std::string>& secrets);
 
 }  // namespace dreamgate::wavespeed
 

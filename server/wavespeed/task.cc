@@ -119,13 +119,15 @@ int TaskCodeOf(const json::object& task) {
   return 0;
 }
 
-core::Failure FailureOf(const json::object& task) {
+core::Failure FailureOf(const json::object& task, const std::vector<std::string>& secrets) {
   core::Failure failure;
   failure.upstream_code = TaskCodeOf(task);
   failure.code = FailureCodeOf(failure.upstream_code);
   failure.resubmission_may_help = ResubmissionMayHelp(failure.upstream_code);
-  failure.message = MessageText(ReasonMember(&task, "error"));
-  if (failure.message.empty()) failure.message = MessageText(ReasonMember(&task, "message"));
+  for (absl::string_view name : {"error", "message"}) {
+    if (!failure.message.empty()) break;
+    failure.message = MessageWithoutSecrets(ReasonMember(&task, name), secrets);
+  }
   if (failure.message.empty()) failure.message = "upstream gave no reason";
   return failure;
 }
@@ -168,19 +170,20 @@ bool ResubmissionMayHelp(int upstream_code) {
 }
 
 absl::StatusOr<core::TaskObservation> ObservationOf(const json::object& task,
-                                                    absl::string_view known_id) {
+                                                    absl::string_view known_id,
+                                                    const std::vector<std::string>& secrets) {
   core::TaskObservation observation;
   const absl::string_view id = Member(&task, "id") == nullptr ? known_id : TextMember(&task, "id");
   if (!IsSafeTaskId(id)) return absl::InvalidArgumentError("the task has no usable id");
   observation.upstream_id = std::string(id);
 
   const absl::string_view status = TextMember(&task, "status");
-  observation.raw_status = MessageText(status, kLongestStatus);
+  observation.raw_status = MessageWithoutSecrets(status, secrets, kLongestStatus);
   observation.state = StateOf(status);
   observation.outputs = OutputsOf(task);
   observation.inference_time = InferenceTimeOf(task);
   observation.create_time = CreateTimeOf(task);
-  if (observation.state == core::State::kFailed) observation.failure = FailureOf(task);
+  if (observation.state == core::State::kFailed) observation.failure = FailureOf(task, secrets);
   if (observation.state == core::State::kCompleted && observation.outputs.empty()) {
     observation.state = core::State::kFailed;
     observation.failure = NoOutput();
@@ -193,10 +196,10 @@ absl::StatusOr<core::TaskObservation> ParseTask(absl::string_view text) {
   if (!document.ok()) return document.status();
   const json::object* object = ObjectOf(*document);
   if (object == nullptr) return absl::InvalidArgumentError("not a JSON object");
-  if (!IsEnvelope(*object)) return ObservationOf(*object, "");
+  if (!IsEnvelope(*object)) return ObservationOf(*object, "", {});
   const json::object* data = ObjectMember(object, "data");
   if (data == nullptr) return absl::InvalidArgumentError("the envelope carries no task");
-  return ObservationOf(*data, "");
+  return ObservationOf(*data, "", {});
 }
 
 }  // namespace dreamgate::wavespeed

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_replace.h"
 
 namespace dreamgate::wavespeed {
 
@@ -63,6 +64,15 @@ std::string MessageText(absl::string_view text, size_t longest) {
     message.resize(end);
   }
   return std::string(absl::StripAsciiWhitespace(message));
+}
+
+std::string MessageWithoutSecrets(absl::string_view text, const std::vector<std::string>& secrets,
+                                  size_t longest) {
+  std::string clean = ValidUtf8(text);
+  for (const std::string& secret : secrets) {
+    if (!secret.empty()) clean = absl::StrReplaceAll(clean, {{secret, "[redacted]"}});
+  }
+  return MessageText(clean, longest);
 }
 
 }  // namespace dreamgate::wavespeed

@@ -65,6 +65,7 @@ void CheckTask(const core::TaskObservation& task) {
         "upstream shows only created, processing and terminal states");
   Check(IsText(task.raw_status) && task.raw_status.size() <= kLongestStatus,
         "a raw status is short text", task.raw_status);
+  Check(!absl::StrContains(task.raw_status, kKey), "a raw status never shows the key");
 
   Check(task.state != core::State::kCompleted || !task.outputs.empty(),
         "a completed task has an output");

@@ -15,6 +15,7 @@ namespace {
 
 using core::PollProblem;
 using core::Reason;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -188,6 +189,18 @@ TEST(CreateAnswerTest, NeverShowsTheKeyEvenIfUpstreamEchoesIt) {
     const auto rejected = std::get<core::CreateRejected>(Create(Answer(401, Error(401, message))));
     EXPECT_THAT(rejected.message, Not(HasSubstr("the-sec")));
   }
+}
+
+TEST(CreateAnswerTest, NeverShowsTheKeyInWhatItObservesOrInAContentType) {
+  const auto accepted = std::get<core::CreateAccepted>(Create(Answer(
+      200, R"({"data":{"id":"t1","status":"failed","error":"the-secret-key has no access"}})")));
+  EXPECT_EQ(accepted.task.failure->message, "[redacted] has no access");
+  const auto strange = std::get<core::CreateAccepted>(
+      Create(Answer(200, R"({"data":{"id":"t1","status":"the-secret-key"}})")));
+  EXPECT_EQ(strange.task.raw_status, "[redacted]");
+  const auto unknown =
+      std::get<core::CreateUnknown>(Create({502, "text/the-secret-key", "", "<html>"}));
+  EXPECT_THAT(unknown.message, AllOf(HasSubstr("text/"), Not(HasSubstr("the-sec"))));
 }
 
 TEST(CreateAnswerTest, FindsUpstreamsWordsWhereverTheyAre) {
