@@ -20,8 +20,10 @@ struct ReasonRow {
 
 // The error table. README.md shows it with the situations.
 constexpr std::array kReasons = {
-    ReasonRow{Reason::kCredentialsMissing, absl::StatusCode::kUnauthenticated, "CREDENTIALS_MISSING"},
-    ReasonRow{Reason::kCredentialsInvalid, absl::StatusCode::kUnauthenticated, "CREDENTIALS_INVALID"},
+    ReasonRow{Reason::kCredentialsMissing, absl::StatusCode::kUnauthenticated,
+              "CREDENTIALS_MISSING"},
+    ReasonRow{Reason::kCredentialsInvalid, absl::StatusCode::kUnauthenticated,
+              "CREDENTIALS_INVALID"},
     ReasonRow{Reason::kInvalidRequest, absl::StatusCode::kInvalidArgument, "INVALID_REQUEST"},
     ReasonRow{Reason::kRequestIdConflict, absl::StatusCode::kAlreadyExists, "REQUEST_ID_CONFLICT"},
     ReasonRow{Reason::kPredictionNotFound, absl::StatusCode::kNotFound, "PREDICTION_NOT_FOUND"},
@@ -71,9 +73,11 @@ absl::Status MakeError(Reason reason, absl::string_view message, const ErrorDeta
   absl::Status status(ReasonCode(reason), message);
   status.SetPayload(kReasonUrl, absl::Cord(ReasonName(reason)));
   if (details.retry_after) {
-    status.SetPayload(kRetryAfterUrl, absl::Cord(absl::StrCat(absl::ToInt64Nanoseconds(*details.retry_after))));
+    status.SetPayload(kRetryAfterUrl,
+                      absl::Cord(absl::StrCat(absl::ToInt64Nanoseconds(*details.retry_after))));
   }
-  if (!details.quota_subject.empty()) status.SetPayload(kQuotaUrl, absl::Cord(details.quota_subject));
+  if (!details.quota_subject.empty())
+    status.SetPayload(kQuotaUrl, absl::Cord(details.quota_subject));
   if (!details.resource_type.empty()) {
     status.SetPayload(kResourceTypeUrl, absl::Cord(details.resource_type));
     status.SetPayload(kResourceNameUrl, absl::Cord(details.resource_name));
@@ -98,7 +102,8 @@ ErrorDetails DetailsOf(const absl::Status& status) {
   status.ForEachPayload([&details](absl::string_view url, const absl::Cord& value) {
     if (url == kRetryAfterUrl) {
       int64_t nanos = 0;
-      if (absl::SimpleAtoi(std::string(value), &nanos)) details.retry_after = absl::Nanoseconds(nanos);
+      if (absl::SimpleAtoi(std::string(value), &nanos))
+        details.retry_after = absl::Nanoseconds(nanos);
     } else if (url == kQuotaUrl) {
       details.quota_subject = std::string(value);
     } else if (url == kResourceTypeUrl) {

@@ -10,7 +10,8 @@ namespace dreamgate::core {
 namespace {
 
 absl::Status Draining(absl::Duration reconnect_delay) {
-  return MakeError(Reason::kDraining, "this server is shutting down; try again, another one answers",
+  return MakeError(Reason::kDraining,
+                   "this server is shutting down; try again, another one answers",
                    {.retry_after = reconnect_delay});
 }
 
@@ -27,9 +28,8 @@ Gateway::Gateway(const Ports& ports, const Options& options)
 Gateway::~Gateway() { ports_.ledger.set_commit_observer(nullptr); }
 
 void Gateway::Start(Completion<absl::Status> done) {
-  ports_.ledger.TakeOverUnfinished(
-      lifeline_.Guard([this, done = std::move(done)](
-                          absl::StatusOr<std::vector<Unfinished>> unfinished) mutable {
+  ports_.ledger.TakeOverUnfinished(lifeline_.Guard(
+      [this, done = std::move(done)](absl::StatusOr<std::vector<Unfinished>> unfinished) mutable {
         if (!unfinished.ok()) {
           std::move(done)(unfinished.status());
           return;
@@ -41,9 +41,10 @@ void Gateway::Start(Completion<absl::Status> done) {
 
 void Gateway::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnswer>> done) {
   if (draining_) {
-    ports_.executor.Post([done = std::move(done), error = Draining(options_.reconnect_delay)]() mutable {
-      std::move(done)(std::move(error));
-    });
+    ports_.executor.Post(
+        [done = std::move(done), error = Draining(options_.reconnect_delay)]() mutable {
+          std::move(done)(std::move(error));
+        });
     return;
   }
   submitter_->Submit(std::move(request), std::move(done));
@@ -63,8 +64,8 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
   }
   ports_.ledger.Load(
       tenant, prediction_id,
-      lifeline_.Guard([prediction_id, visible, done = std::move(done)](
-                          absl::StatusOr<StoredPrediction> stored) mutable {
+      lifeline_.Guard([prediction_id, visible,
+                       done = std::move(done)](absl::StatusOr<StoredPrediction> stored) mutable {
         if (stored.ok()) {
           Prediction prediction = std::move(stored->initial);
           for (const Transition& transition : stored->transitions) {

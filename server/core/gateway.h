@@ -54,8 +54,8 @@ struct SubmitAnswer {
 struct WatchRequest {
   std::string tenant;
   std::string prediction_id;
-  std::optional<int64_t> after_sequence;               // >= 0
-  std::optional<absl::Duration> heartbeat_interval;    // clamped to the options' bounds
+  std::optional<int64_t> after_sequence;             // >= 0
+  std::optional<absl::Duration> heartbeat_interval;  // clamped to the options' bounds
 };
 
 // A line of /statusz.

@@ -17,7 +17,8 @@ class Lifeline {
   // `work` as long as this Lifeline lives; afterwards calling it does nothing.
   template <typename Work>
   auto Guard(Work work) const {
-    return [alive = std::weak_ptr<const bool>(alive_), work = std::move(work)](auto&&... arguments) mutable {
+    return [alive = std::weak_ptr<const bool>(alive_),
+            work = std::move(work)](auto&&... arguments) mutable {
       if (!alive.expired()) std::move(work)(std::forward<decltype(arguments)>(arguments)...);
     };
   }

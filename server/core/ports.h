@@ -65,19 +65,20 @@ class Executor {
 class Random {
  public:
   virtual ~Random() = default;
-  virtual uint64_t Draw() = 0;                           // uniform over all 64-bit values
-  virtual std::string UnguessableToken() = 0;            // 32 lower-case hex digits from the system's CSPRNG
+  virtual uint64_t Draw() = 0;                 // uniform over all 64-bit values
+  virtual std::string UnguessableToken() = 0;  // 32 lower-case hex digits from the system's CSPRNG
 };
 
 // ------------------------------------------------------------------------------------------ upstream
 
 // Upstream's task as one answer or callback showed it.
 struct TaskObservation {
-  std::string upstream_id;                   // never empty, URL-safe
-  State state = State::kCreated;             // kCreated, kProcessing or terminal; unknown strings are kProcessing
+  std::string upstream_id;  // never empty, URL-safe
+  State state =
+      State::kCreated;  // kCreated, kProcessing or terminal; unknown strings are kProcessing
   std::string raw_status;
-  std::vector<Output> outputs;               // not empty if kCompleted
-  std::optional<Failure> failure;            // set if kFailed
+  std::vector<Output> outputs;     // not empty if kCompleted
+  std::optional<Failure> failure;  // set if kFailed
   std::optional<absl::Duration> inference_time;
   std::optional<absl::Time> create_time;
 };
@@ -90,20 +91,28 @@ struct CreateTaskRequest {
 };
 
 // What became of one POST. Exactly one of these.
-struct CreateAccepted { TaskObservation task; };
-struct CreateRejected {       // upstream definitely refused; nothing was created
+struct CreateAccepted {
+  TaskObservation task;
+};
+struct CreateRejected {  // upstream definitely refused; nothing was created
   Reason reason = Reason::kUpstreamRejected;
   int http_status = 0;
-  int upstream_code = 0;      // the envelope's code, 0: none
+  int upstream_code = 0;  // the envelope's code, 0: none
   std::string message;
   std::optional<absl::Duration> retry_after;
 };
-struct CreateNotSent { std::string message; };  // no byte of the POST left: safe to try again
-struct CreateUnknown { std::string message; };  // may have created and billed a task
+struct CreateNotSent {
+  std::string message;
+};  // no byte of the POST left: safe to try again
+struct CreateUnknown {
+  std::string message;
+};  // may have created and billed a task
 using CreateOutcome = std::variant<CreateAccepted, CreateRejected, CreateNotSent, CreateUnknown>;
 
 // What one GET of a task showed.
-struct PollObserved { TaskObservation task; };
+struct PollObserved {
+  TaskObservation task;
+};
 enum class PollProblem {
   kTransient,            // 5xx, timeout, network, unreadable answer: back off and look again
   kRateLimited,          // 429
@@ -166,10 +175,16 @@ struct Rejection {
   std::map<std::string, std::string> metadata;
 };
 
-struct Reserved { std::shared_ptr<const Prediction> prediction; };  // ours now: go and send
-struct ReserveExisting { std::shared_ptr<const Prediction> prediction; };  // same id, same payload
-struct ReserveRemembered { Rejection rejection; };  // same id and payload, rejected earlier (400, 422)
-struct ReserveConflict {};                          // same id, other payload
+struct Reserved {
+  std::shared_ptr<const Prediction> prediction;
+};  // ours now: go and send
+struct ReserveExisting {
+  std::shared_ptr<const Prediction> prediction;
+};  // same id, same payload
+struct ReserveRemembered {
+  Rejection rejection;
+};                          // same id and payload, rejected earlier (400, 422)
+struct ReserveConflict {};  // same id, other payload
 using ReserveResult = std::variant<Reserved, ReserveExisting, ReserveRemembered, ReserveConflict>;
 
 // Compare and set: takes effect only if the prediction still is at `expected_sequence`.
@@ -177,13 +192,17 @@ struct Proposal {
   std::string tenant;
   std::string prediction_id;
   int64_t expected_sequence = 0;
-  Transition transition;                   // sequence == expected_sequence + 1
+  Transition transition;  // sequence == expected_sequence + 1
   std::optional<AttemptOutcome> attempt_outcome;
   // A further attempt that this transition begins, durable before its POST leaves.
   std::optional<Attempt> new_attempt = std::nullopt;
 };
-struct Committed { std::shared_ptr<const Prediction> prediction; };
-struct ProposalConflict { std::shared_ptr<const Prediction> current; };  // null: no such prediction
+struct Committed {
+  std::shared_ptr<const Prediction> prediction;
+};
+struct ProposalConflict {
+  std::shared_ptr<const Prediction> current;
+};  // null: no such prediction
 using ProposeResult = std::variant<Committed, ProposalConflict>;
 
 struct RejectRequest {

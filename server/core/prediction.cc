@@ -35,16 +35,13 @@ bool IsLegalTransition(State from, State to) {
     case State::kUnresolved:
       return to == State::kCreated || to == State::kProcessing || to == State::kSubmitting ||
              IsTerminal(to);
-    case State::kCreated:
-      return to == State::kProcessing || IsTerminal(to);
-    case State::kProcessing:
-      return IsTerminal(to);
+    case State::kCreated: return to == State::kProcessing || IsTerminal(to);
+    case State::kProcessing: return IsTerminal(to);
     case State::kCompleted:
     case State::kFailed:
     case State::kCancelled:
     case State::kTimedOut:
-    case State::kDeleted:
-      return false;
+    case State::kDeleted: return false;
   }
   return false;
 }

@@ -83,8 +83,8 @@ struct Output {
 
 struct Failure {
   FailureCode code = FailureCode::kExecutionFailed;
-  std::string message;           // for people; upstream's words where it gave any
-  int upstream_code = 0;         // upstream's task code, 0: none given
+  std::string message;    // for people; upstream's words where it gave any
+  int upstream_code = 0;  // upstream's task code, 0: none given
   bool resubmission_may_help = false;
 
   friend bool operator==(const Failure&, const Failure&) = default;
@@ -135,8 +135,8 @@ struct Prediction {
   std::string id;          // the gateway's own: opaque, time-sortable, never the upstream id
   std::string request_id;  // unique per tenant
   std::string model;
-  VideoInput input;  // as asked for
-  int32_t seed = 0;  // as sent: the asked one, or the drawn one
+  VideoInput input;             // as asked for
+  int32_t seed = 0;             // as sent: the asked one, or the drawn one
   std::string key_fingerprint;  // which upstream key paid for it; never the key
   absl::Time create_time;
 

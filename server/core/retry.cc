@@ -12,7 +12,8 @@ absl::Duration UniformDelay(absl::Duration low, absl::Duration high, Random& ran
 
 absl::Duration FullJitter(const BackoffPolicy& policy, int failures, Random& random) {
   const int64_t factor = int64_t{1} << std::clamp(failures, 0, 30);
-  return UniformDelay(absl::ZeroDuration(), std::min(policy.maximum, policy.initial * factor), random);
+  return UniformDelay(absl::ZeroDuration(), std::min(policy.maximum, policy.initial * factor),
+                      random);
 }
 
 void RetryBudget::OnFirstTry() { tokens_ = std::min(burst_, tokens_ + ratio_); }

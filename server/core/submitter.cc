@@ -54,15 +54,9 @@ Failure FailureFrom(const CreateRejected& rejected) {
   failure.message = rejected.message;
   failure.upstream_code = rejected.upstream_code;
   switch (rejected.reason) {
-    case Reason::kUpstreamRejected:
-      failure.code = FailureCode::kInvalidInput;
-      break;
-    case Reason::kUpstreamBalanceExhausted:
-      failure.code = FailureCode::kInsufficientCredits;
-      break;
-    default:
-      failure.code = FailureCode::kSubmitNotCreated;
-      failure.resubmission_may_help = true;
+    case Reason::kUpstreamRejected: failure.code = FailureCode::kInvalidInput; break;
+    case Reason::kUpstreamBalanceExhausted: failure.code = FailureCode::kInsufficientCredits; break;
+    default: failure.code = FailureCode::kSubmitNotCreated; failure.resubmission_may_help = true;
   }
   return failure;
 }
@@ -85,12 +79,9 @@ absl::string_view OutcomeName(const absl::StatusOr<std::shared_ptr<const Predict
     case Reason::kUpstreamBalanceExhausted:
     case Reason::kUpstreamModelUnavailable:
     case Reason::kUpstreamRateLimited:
-    case Reason::kUpstreamMisconfigured:
-      return "rejected";
-    case Reason::kUpstreamUnreachable:
-      return "not_sent";
-    default:
-      return "refused";
+    case Reason::kUpstreamMisconfigured: return "rejected";
+    case Reason::kUpstreamUnreachable: return "not_sent";
+    default: return "refused";
   }
 }
 
@@ -176,8 +167,8 @@ void Submitter::Reserve(const std::shared_ptr<Flight>& flight) {
   }
 
   Reservation reservation;
-  reservation.prediction = NewPrediction(flight->request, options_, ids_.Next(now, ports_.random), now,
-                                         ports_.random, ports_.upstream.KeyFingerprint());
+  reservation.prediction = NewPrediction(flight->request, options_, ids_.Next(now, ports_.random),
+                                         now, ports_.random, ports_.upstream.KeyFingerprint());
   reservation.canonical = flight->canonical;
   reservation.first_transition.sequence = 1;
   reservation.first_transition.state = free_slot ? State::kSubmitting : State::kQueued;
@@ -197,7 +188,11 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
   if (!result.ok()) {
     // The reservation may be durable all the same. Nothing was sent, so undo it before anybody can
     // mistake it for a POST that was.
-    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+    AttemptOutcome outcome{1,
+                           AttemptResult::kNotSent,
+                           ports_.clock.Now(),
+                           "",
+                           0,
                            "the ledger could not confirm the reservation"};
     Withdraw(flight, std::move(outcome), std::nullopt, result.status());
     return;
@@ -232,12 +227,13 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
   const int64_t limit = options_.max_in_flight_per_tenant;
   if (limit > 0 && tracker_.InFlightOf(flight->request.tenant) >= limit) {
     AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, "tenant limit"};
-    Withdraw(flight, std::move(outcome), std::nullopt,
-             MakeError(Reason::kTenantLimitReached,
-                       absl::StrCat("this tenant has ", limit,
-                                    " videos in the making, which is its limit; wait for one to end"),
-                       {.retry_after = kRetryHint,
-                        .quota_subject = absl::StrCat("tenant:", flight->request.tenant)}));
+    Withdraw(
+        flight, std::move(outcome), std::nullopt,
+        MakeError(Reason::kTenantLimitReached,
+                  absl::StrCat("this tenant has ", limit,
+                               " videos in the making, which is its limit; wait for one to end"),
+                  {.retry_after = kRetryHint,
+                   .quota_subject = absl::StrCat("tenant:", flight->request.tenant)}));
     return;
   }
   tracker_.Adopt(flight->prediction);
@@ -246,8 +242,8 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
 }
 
 void Submitter::Begin(const std::shared_ptr<Flight>& flight) {
-  flight->soft_timeout = ports_.timers.After(options_.submit_soft_timeout,
-                                             [this, flight] { OnSoftTimeout(flight); });
+  flight->soft_timeout =
+      ports_.timers.After(options_.submit_soft_timeout, [this, flight] { OnSoftTimeout(flight); });
   if (flight->prediction->state == State::kSubmitting) {
     Send(flight);
   } else {
@@ -290,8 +286,9 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
       std::all_of(flight->callers.begin(), flight->callers.end(),
                   [](Flight::Caller& caller) { return caller.cancelled && caller.cancelled(); });
   if (all_gone) {
-    AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
-                           "cancelled by the caller"};
+    AttemptOutcome outcome{
+        flight->attempt.number,   AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+        "cancelled by the caller"};
     Withdraw(flight, std::move(outcome), std::nullopt,
              absl::CancelledError("cancelled by the caller before anything was sent"));
     return;
@@ -338,15 +335,18 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
     }
     case Flight::Phase::kLeavingQueue:  // which looks at the time itself
     case Flight::Phase::kReserving:
-    case Flight::Phase::kSettling:
-      return;  // the ledger answers soon, and with it the caller
+    case Flight::Phase::kSettling: return;  // the ledger answers soon, and with it the caller
   }
 }
 
 void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome outcome) {
   if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {
-    AttemptOutcome recorded{flight->attempt.number, AttemptResult::kAccepted, ports_.clock.Now(),
-                            accepted->task.upstream_id, 200, ""};
+    AttemptOutcome recorded{flight->attempt.number,
+                            AttemptResult::kAccepted,
+                            ports_.clock.Now(),
+                            accepted->task.upstream_id,
+                            200,
+                            ""};
     Record(flight, TransitionFrom(accepted->task, TransitionSource::kSubmitAnswer),
            std::move(recorded));
   } else if (auto* rejected = std::get_if<CreateRejected>(&outcome)) {
@@ -354,7 +354,11 @@ void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome o
   } else if (auto* not_sent = std::get_if<CreateNotSent>(&outcome)) {
     OnNotSent(flight, *not_sent);
   } else if (!flight->told_unresolved) {
-    AttemptOutcome recorded{flight->attempt.number, AttemptResult::kUnknown, ports_.clock.Now(), "", 0,
+    AttemptOutcome recorded{flight->attempt.number,
+                            AttemptResult::kUnknown,
+                            ports_.clock.Now(),
+                            "",
+                            0,
                             std::get<CreateUnknown>(outcome).message};
     Transition unresolved;
     unresolved.state = State::kUnresolved;
@@ -365,7 +369,7 @@ void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome o
 
 void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected) {
   AttemptOutcome outcome{flight->attempt.number, AttemptResult::kRejected, ports_.clock.Now(), "",
-                         rejected.http_status, rejected.message};
+                         rejected.http_status,   rejected.message};
   if (flight->told_unresolved) {
     // The caller has the prediction already, so the late refusal is how it ends.
     Transition failed;
@@ -392,8 +396,9 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
     Transition failed;
     failed.state = State::kFailed;
     failed.source = TransitionSource::kSubmitAnswer;
-    failed.failure = Failure{FailureCode::kSubmitNotCreated,
-                             absl::StrCat("upstream could not be reached: ", not_sent.message), 0, true};
+    failed.failure =
+        Failure{FailureCode::kSubmitNotCreated,
+                absl::StrCat("upstream could not be reached: ", not_sent.message), 0, true};
     Record(flight, std::move(failed), std::move(outcome));
     return;
   }
@@ -524,8 +529,9 @@ void Submitter::FillSlots() {
 
 void Submitter::Recover(const Unfinished& left_behind) {
   const Prediction& prediction = *left_behind.prediction;
-  AttemptOutcome outcome{left_behind.last_attempt.number, AttemptResult::kNotSent, ports_.clock.Now(),
-                         "", 0, "the process ended before it was sent"};
+  AttemptOutcome outcome{
+      left_behind.last_attempt.number,       AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+      "the process ended before it was sent"};
   if (prediction.state == State::kQueued) {
     // Never sent and never acknowledged: the caller's retry begins anew.
     RejectRequest request;

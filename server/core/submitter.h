@@ -82,7 +82,7 @@ class Submitter {
   IdGenerator ids_;
   std::map<FlightKey, std::shared_ptr<Flight>> flights_;
   std::list<std::shared_ptr<Flight>> queue_;  // QUEUED, first in first out
-  int64_t slots_used_ = 0;       // of options_.max_submits_in_flight
+  int64_t slots_used_ = 0;                    // of options_.max_submits_in_flight
   int64_t posts_in_flight_ = 0;
   uint64_t next_reject_ = 0;
   std::map<uint64_t, std::unique_ptr<Timers::Timer>> reject_retries_;

@@ -41,7 +41,10 @@ Transition TransitionFrom(const TaskObservation& task, TransitionSource source) 
 }
 
 Tracker::Tracker(const Ports& ports, const Options& options, CommitObserver& outlet)
-    : ports_(ports), options_(options), outlet_(outlet), retry_budget_(/*ratio=*/0.2, /*burst=*/20) {}
+    : ports_(ports),
+      options_(options),
+      outlet_(outlet),
+      retry_budget_(/*ratio=*/0.2, /*burst=*/20) {}
 
 Tracker::~Tracker() = default;
 
@@ -259,10 +262,10 @@ void Tracker::OnAdvanced(const PredictionKey& key) {
     if (!entry->last_observed) entry->last_observed = current.update_time;
     // Just accepted: the usual delay. Taken over from an earlier process: soon, spread out.
     const absl::Duration age = ports_.clock.Now() - current.update_time;
-    SchedulePoll(key, age < options_.poll_min_interval
-                          ? NextPollDelay(age, options_, ports_.random)
-                          : UniformDelay(absl::ZeroDuration(), options_.poll_min_interval,
-                                         ports_.random));
+    SchedulePoll(
+        key, age < options_.poll_min_interval
+                 ? NextPollDelay(age, options_, ports_.random)
+                 : UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
   }
   Write(key);
 }
@@ -278,7 +281,8 @@ void Tracker::ArmDeadline(const PredictionKey& key) {
     due = current.update_time + options_.unresolved_timeout;
     failure.code = FailureCode::kSubmitOutcomeUnknown;
     failure.message =
-        "Whether upstream accepted this submission could not be found out in time. Check the account's "
+        "Whether upstream accepted this submission could not be found out in time. Check the "
+        "account's "
         "history for this prompt and seed before paying again.";
   } else if (IsPolled(current.state)) {
     due = current.create_time + options_.upstream_retention;
@@ -323,10 +327,9 @@ void Tracker::Poll(const PredictionKey& key) {
   if (entry == nullptr || entry->poll_in_flight || !IsPolled(entry->current->state)) return;
   entry->poll_in_flight = true;
   entry->next_poll.reset();
-  ports_.upstream.GetTask(entry->current->upstream_id,
-                          lifeline_.Guard([this, key](PollOutcome outcome) {
-                            OnPolled(key, std::move(outcome));
-                          }));
+  ports_.upstream.GetTask(
+      entry->current->upstream_id,
+      lifeline_.Guard([this, key](PollOutcome outcome) { OnPolled(key, std::move(outcome)); }));
 }
 
 void Tracker::OnPolled(const PredictionKey& key, PollOutcome outcome) {
@@ -394,17 +397,18 @@ void Tracker::OnPollFailed(const PredictionKey& key, const PollFailed& failed) {
     }
     delay = std::max(delay, kNotFoundInterval);
   }
-  delay = std::max({delay, options_.poll_min_interval,
-                    failed.retry_after.value_or(absl::ZeroDuration())});
+  delay = std::max(
+      {delay, options_.poll_min_interval, failed.retry_after.value_or(absl::ZeroDuration())});
   SchedulePoll(key, delay);
 }
 
 void Tracker::Pause() {
   if (!paused_) {
     paused_ = true;
-    ports_.events.Log(LogLevel::kError,
-                      "upstream refuses the API key or account while polling; polling pauses and probes",
-                      {{"probe_interval", absl::FormatDuration(options_.probe_interval)}});
+    ports_.events.Log(
+        LogLevel::kError,
+        "upstream refuses the API key or account while polling; polling pauses and probes",
+        {{"probe_interval", absl::FormatDuration(options_.probe_interval)}});
     for (auto& [key, entry] : entries_) {
       entry.poll_timer.reset();
       entry.next_poll.reset();
@@ -439,7 +443,8 @@ void Tracker::Resume() {
   ports_.events.Log(LogLevel::kInfo, "polling resumes");
   for (auto& [key, entry] : entries_) {
     if (!IsPolled(entry.current->state) || entry.poll_in_flight) continue;
-    SchedulePoll(key, UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
+    SchedulePoll(key,
+                 UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
   }
 }
 

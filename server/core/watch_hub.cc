@@ -175,11 +175,11 @@ void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
   size_t cursor = log.size() - 1;  // the current state, then what follows
   if (newcomer.after_sequence) {
     if (*newcomer.after_sequence > last) {
-      newcomer.watcher->Fail(
-          MakeError(Reason::kSequenceOutOfRange,
-                    absl::StrCat("after_sequence ", *newcomer.after_sequence,
-                                 " lies in the future of this prediction; watch without a position"),
-                    {.metadata = {{"first_sequence", "0"}, {"last_sequence", absl::StrCat(last)}}}));
+      newcomer.watcher->Fail(MakeError(
+          Reason::kSequenceOutOfRange,
+          absl::StrCat("after_sequence ", *newcomer.after_sequence,
+                       " lies in the future of this prediction; watch without a position"),
+          {.metadata = {{"first_sequence", "0"}, {"last_sequence", absl::StrCat(last)}}}));
       return;
     }
     cursor = 0;
@@ -217,9 +217,9 @@ std::shared_ptr<Watcher> WatchHub::Detach(Watcher& watcher) {
   watcher.feed_ = nullptr;
   std::shared_ptr<Watcher> detached;
   if (watcher.feed_index_ == kNowhere) {  // still waiting for its feed to be read
-    const auto newcomer =
-        std::find_if(feed.newcomers.begin(), feed.newcomers.end(),
-                     [&watcher](const Newcomer& waiting) { return waiting.watcher.get() == &watcher; });
+    const auto newcomer = std::find_if(
+        feed.newcomers.begin(), feed.newcomers.end(),
+        [&watcher](const Newcomer& waiting) { return waiting.watcher.get() == &watcher; });
     detached = std::move(newcomer->watcher);
     feed.newcomers.erase(newcomer);
     return detached;
@@ -239,7 +239,8 @@ std::shared_ptr<Watcher> WatchHub::Detach(Watcher& watcher) {
 // ------------------------------------------------------------------------------------- heartbeats
 
 void WatchHub::HangOnWheel(Watcher& watcher, int64_t seconds) {
-  watcher.wheel_slot_ = static_cast<uint32_t>((tick_ + seconds) % static_cast<int64_t>(kWheelSlots));
+  watcher.wheel_slot_ =
+      static_cast<uint32_t>((tick_ + seconds) % static_cast<int64_t>(kWheelSlots));
   std::vector<Watcher*>& slot = wheel_[watcher.wheel_slot_];
   watcher.wheel_index_ = static_cast<uint32_t>(slot.size());
   slot.push_back(&watcher);

@@ -50,7 +50,7 @@ class WatchHub final : public CommitObserver {
     PredictionKey key;
     uint64_t load = 0;  // number of the read under way, 0: none
     bool visible = false;
-    std::shared_ptr<const TransitionLog> log;  // null until read
+    std::shared_ptr<const TransitionLog> log;                // null until read
     std::vector<std::shared_ptr<const Prediction>> arrived;  // committed while loading
     std::vector<Newcomer> newcomers;
     std::vector<std::shared_ptr<Watcher>> watchers;
