@@ -14,10 +14,9 @@ namespace {
 absl::Status TooMany(core::Reason reason, absl::string_view what) {
   core::ErrorDetails details;
   // 0.5 to 1.5 s.
-  details.retry_after =
-      absl::Milliseconds(500 + static_cast<int64_t>(crypto::RandomU64() % 1000));
-  return core::MakeError(reason, absl::StrCat("too many ", what, "; try again after the given delay"),
-                         details);
+  details.retry_after = absl::Milliseconds(500 + static_cast<int64_t>(crypto::RandomU64() % 1000));
+  return core::MakeError(
+      reason, absl::StrCat("too many ", what, "; try again after the given delay"), details);
 }
 
 }  // namespace
@@ -62,8 +61,7 @@ absl::StatusOr<Admission::Ticket> Admission::Admit(absl::string_view peer,
                                                    int64_t Counters::*counter, int64_t limit,
                                                    int64_t limit_per_peer) {
   const bool is_stream = counter == &Counters::streams;
-  const auto reason =
-      is_stream ? core::Reason::kTooManyStreams : core::Reason::kTooManyRequests;
+  const auto reason = is_stream ? core::Reason::kTooManyStreams : core::Reason::kTooManyRequests;
   const absl::string_view what = is_stream ? "streams" : "requests in flight";
   std::string address = PeerAddress(peer);
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -75,7 +73,8 @@ absl::StatusOr<Admission::Ticket> Admission::Admit(absl::string_view peer,
   }
   Ticket ticket;
   ticket.admission_ = shared_from_this();
-  ticket.peer_ = known != peers_.end() ? known : peers_.emplace(std::move(address), Counters{}).first;
+  ticket.peer_ =
+      known != peers_.end() ? known : peers_.emplace(std::move(address), Counters{}).first;
   ticket.counter_ = counter;
   total_.*counter += 1;
   ticket.peer_->second.*counter += 1;

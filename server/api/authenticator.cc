@@ -24,7 +24,8 @@ constexpr size_t kMaxTenantLength = 64;
 
 bool IsTenant(absl::string_view name) {
   return name.size() <= kMaxTenantLength && std::all_of(name.begin(), name.end(), [](char c) {
-           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' ||
+                  c == '-';
          });
 }
 
@@ -33,9 +34,10 @@ absl::Status BadLine(size_t number, absl::string_view problem) {
 }
 
 absl::Status CredentialsInvalid() {
-  return core::MakeError(core::Reason::kCredentialsInvalid,
-                         "the credentials are not known here; send \"authorization: Bearer <token>\" "
-                         "with the token your operator gave you");
+  return core::MakeError(
+      core::Reason::kCredentialsInvalid,
+      "the credentials are not known here; send \"authorization: Bearer <token>\" "
+      "with the token your operator gave you");
 }
 
 }  // namespace
@@ -53,11 +55,12 @@ absl::StatusOr<std::vector<Caller>> ParseTokens(absl::string_view content) {
     if (!IsTenant(words[0])) {
       return BadLine(number, "a tenant is 1 to 64 of the characters A-Z a-z 0-9 . _ -");
     }
-    if (words[1].size() < kMinTokenLength) return BadLine(number, "a token has at least 16 characters");
+    if (words[1].size() < kMinTokenLength)
+      return BadLine(number, "a token has at least 16 characters");
     Caller caller{std::string(words[0]), crypto::Sha256Hex(words[1])};
-    const bool repeated = std::any_of(callers.begin(), callers.end(), [&caller](const Caller& other) {
-      return other.token_sha256 == caller.token_sha256;
-    });
+    const bool repeated = std::any_of(
+        callers.begin(), callers.end(),
+        [&caller](const Caller& other) { return other.token_sha256 == caller.token_sha256; });
     if (repeated) return BadLine(number, "the token is there twice");
     callers.push_back(std::move(caller));
   }

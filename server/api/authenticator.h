@@ -40,7 +40,8 @@ class Authenticator {
   };
 
   // Errors: the file cannot be read or is bad; the message names the file.
-  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(Options options, core::Events& events);
+  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(Options options,
+                                                               core::Events& events);
 
   // The tenant of the caller who sent `authorization` (nullopt: no such header).
   // Errors: CREDENTIALS_MISSING, CREDENTIALS_INVALID.

@@ -8,8 +8,7 @@
 
 #include "absl/strings/string_view.h"
 
-#define DREAMGATE_GRPC_LOGS_BY_ITSELF \
-  (GRPC_CPP_VERSION_MAJOR == 1 && GRPC_CPP_VERSION_MINOR < 65)
+#define DREAMGATE_GRPC_LOGS_BY_ITSELF (GRPC_CPP_VERSION_MAJOR == 1 && GRPC_CPP_VERSION_MINOR < 65)
 #define DREAMGATE_PROTOBUF_LOGS_BY_ITSELF (GOOGLE_PROTOBUF_VERSION < 4022000)
 
 #if DREAMGATE_GRPC_LOGS_BY_ITSELF
@@ -46,10 +45,8 @@ LibraryLogs::LibraryLogs(core::Events& events) {
   gpr_set_log_function([](gpr_log_func_args* line) { Forward("grpc", line->message); });
 #endif
 #if DREAMGATE_PROTOBUF_LOGS_BY_ITSELF
-  google::protobuf::SetLogHandler(
-      [](google::protobuf::LogLevel, const char*, int, const std::string& line) {
-        Forward("protobuf", line);
-      });
+  google::protobuf::SetLogHandler([](google::protobuf::LogLevel, const char*, int,
+                                     const std::string& line) { Forward("protobuf", line); });
 #endif
 }
 

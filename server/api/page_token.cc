@@ -45,7 +45,8 @@ absl::StatusOr<std::string> ReadPageToken(const core::ListQuery& query, absl::st
   const auto unknown = absl::InvalidArgumentError(
       "is not a token of this service; pass next_page_token on unchanged, or leave it empty");
   std::string decoded;
-  if (token.size() > kMaxTokenLength || !absl::WebSafeBase64Unescape(token, &decoded)) return unknown;
+  if (token.size() > kMaxTokenLength || !absl::WebSafeBase64Unescape(token, &decoded))
+    return unknown;
   if (decoded.size() <= kVersion.size() + kHashLength + kChecksumLength) return unknown;
   absl::string_view body = decoded;
   const absl::string_view checksum = body.substr(body.size() - kChecksumLength);

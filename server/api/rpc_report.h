@@ -13,7 +13,8 @@ namespace dreamgate::api {
 
 // Logs a status that core::MakeError did not make: the caller only hears "internal error", so this line
 // is the one place that keeps the cause.
-inline void LogUnexpected(core::Events& events, absl::string_view method, const absl::Status& status) {
+inline void LogUnexpected(core::Events& events, absl::string_view method,
+                          const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status) || core::ReasonOf(status)) return;
   events.Log(core::LogLevel::kError, "an RPC failed unexpectedly",
              {{"method", std::string(method)}, {"status", status.ToString()}});

@@ -40,7 +40,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
   }
   if (certificate.empty()) {
     if (client_ca.empty()) return grpc::InsecureServerCredentials();
-    return absl::InvalidArgumentError("a client CA file needs a certificate file and a key file too");
+    return absl::InvalidArgumentError(
+        "a client CA file needs a certificate file and a key file too");
   }
   absl::Status checked = CheckPem(certificate, "certificate file");
   checked.Update(CheckPem(key, "key file"));
@@ -48,8 +49,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
   if (!checked.ok()) return checked;
 
   grpc::experimental::TlsServerCredentialsOptions tls(
-      std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(key, certificate, client_ca,
-                                                                           kRereadSeconds));
+      std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+          key, certificate, client_ca, kRereadSeconds));
   tls.watch_identity_key_cert_pairs();
   if (client_ca.empty()) {
     tls.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);

@@ -154,13 +154,14 @@ absl::Status VideoService::PostSubmit(const std::shared_ptr<UnaryCall>& call,
   return absl::OkStatus();
 }
 
-absl::Status VideoService::PostGet(const std::shared_ptr<UnaryCall>& call, const std::string& tenant,
-                                   const grpc::ByteBuffer& bytes) {
+absl::Status VideoService::PostGet(const std::shared_ptr<UnaryCall>& call,
+                                   const std::string& tenant, const grpc::ByteBuffer& bytes) {
   const auto message = FromBytes<v1::GetPredictionRequest>(bytes);
   if (!message) return UnreadableRequestError();
   absl::StatusOr<std::string> id = ValidateGet(*message);
   if (!id.ok()) return id.status();
-  surroundings_.executor.Post([&gateway = surroundings_.gateway, call, tenant, id = *std::move(id)] {
+  surroundings_.executor.Post([&gateway = surroundings_.gateway, call, tenant,
+                               id = *std::move(id)] {
     gateway.Get(tenant, id, [call](absl::StatusOr<std::shared_ptr<const core::Prediction>> found) {
       if (!found.ok()) return call->Fail(found.status());
       v1::GetPredictionResponse response;
@@ -177,13 +178,12 @@ absl::Status VideoService::PostList(const std::shared_ptr<UnaryCall>& call,
   if (!message) return UnreadableRequestError();
   absl::StatusOr<core::ListQuery> query = ValidateList(*message, tenant);
   if (!query.ok()) return query.status();
-  surroundings_.executor.Post(
-      [&gateway = surroundings_.gateway, call, query = *std::move(query)] {
-        gateway.List(query, [call, query](absl::StatusOr<core::ListPage> page) {
-          if (!page.ok()) return call->Fail(page.status());
-          call->Succeed(MakePage(query, *page));
-        });
-      });
+  surroundings_.executor.Post([&gateway = surroundings_.gateway, call, query = *std::move(query)] {
+    gateway.List(query, [call, query](absl::StatusOr<core::ListPage> page) {
+      if (!page.ok()) return call->Fail(page.status());
+      call->Succeed(MakePage(query, *page));
+    });
+  });
   return absl::OkStatus();
 }
 

@@ -24,7 +24,8 @@ class WatchDelivery final : public core::TransitionSink, public StreamHost {
   // `events` hears TransitionDelivered when the last watcher of a transition was handed its write.
   WatchDelivery(const Options& options, core::Events& events);
 
-  std::shared_ptr<const core::EncodedMessage> EncodeUpdate(const core::Prediction& prediction) override;
+  std::shared_ptr<const core::EncodedMessage> EncodeUpdate(
+      const core::Prediction& prediction) override;
   std::shared_ptr<const core::EncodedMessage> EncodeHeartbeat(
       const core::Heartbeat& heartbeat) override;
   // Every watcher must be a WatchStream.

@@ -62,8 +62,10 @@ void WatchReactor::Write(const core::EncodedMessage& message) noexcept {
   RawWriteReactor::StartWrite(&BytesOf(message));
 }
 
-void WatchReactor::WriteAndFinish(const core::EncodedMessage& message, absl::Status status) noexcept {
-  RawWriteReactor::StartWriteAndFinish(&BytesOf(message), grpc::WriteOptions(), ToGrpcStatus(status));
+void WatchReactor::WriteAndFinish(const core::EncodedMessage& message,
+                                  absl::Status status) noexcept {
+  RawWriteReactor::StartWriteAndFinish(&BytesOf(message), grpc::WriteOptions(),
+                                       ToGrpcStatus(status));
 }
 
 void WatchReactor::Finish(absl::Status status) noexcept {
@@ -80,10 +82,10 @@ void WatchReactor::OnDone() noexcept {
   surroundings_.events.StreamClosed(code);
   surroundings_.events.RpcFinished(kMethod, code, age_.Elapsed());
   if (ended_by_hub()) return;
-  surroundings_.executor.Post([&gateway = surroundings_.gateway,
-                               watcher = std::shared_ptr<core::Watcher>(self)] {
-    gateway.Unwatch(watcher);
-  });
+  surroundings_.executor.Post(
+      [&gateway = surroundings_.gateway, watcher = std::shared_ptr<core::Watcher>(self)] {
+        gateway.Unwatch(watcher);
+      });
 }
 
 }  // namespace dreamgate::api

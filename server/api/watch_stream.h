@@ -44,7 +44,8 @@ class StreamHost {
   virtual ~StreamHost() = default;
   // Has `stream->Pump()` called soon, on another thread. Never blocks.
   virtual void SchedulePump(std::shared_ptr<WatchStream> stream) = 0;
-  virtual std::shared_ptr<const core::EncodedMessage> EncodeReconnect(absl::Duration retry_delay) = 0;
+  virtual std::shared_ptr<const core::EncodedMessage> EncodeReconnect(
+      absl::Duration retry_delay) = 0;
   // A stream whose write is pending for longer than this is broken at its next heartbeat; a caller
   // that is alive resumes.
   virtual absl::Duration stall_timeout() const = 0;

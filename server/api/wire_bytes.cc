@@ -15,7 +15,8 @@ grpc::ByteBuffer ToBytes(const google::protobuf::MessageLite& message) {
 
 bool ParseBytes(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite& message) {
   grpc::ByteBuffer shared = bytes;  // parsing empties its argument; this shares the slices
-  return grpc::SerializationTraits<google::protobuf::MessageLite>::Deserialize(&shared, &message).ok();
+  return grpc::SerializationTraits<google::protobuf::MessageLite>::Deserialize(&shared, &message)
+      .ok();
 }
 
 }  // namespace dreamgate::api

@@ -301,7 +301,8 @@ class ApiServerTest : public testing::Test {
     constexpr char kLengthDelimitedField1 = 0x0A;
     std::string request;
     if (!service.empty()) {
-      request = std::string(1, kLengthDelimitedField1) + static_cast<char>(service.size()) + service;
+      request =
+          std::string(1, kLengthDelimitedField1) + static_cast<char>(service.size()) + service;
     }
     const RawAnswer answer = CallRaw("/grpc.health.v1.Health/Check", request);
     if (!answer.status.ok()) return answer.status.error_message();
@@ -362,7 +363,8 @@ TEST_F(ApiServerTest, AVideoIsSubmittedWatchedToItsEndReadAndListed) {
   EXPECT_EQ(again.prediction().outputs(0).url(), "https://cdn.test/video.mp4");
 
   EXPECT_TRUE(Eventually([this] {
-    return events_["opened"] == 3 && events_["closed OK"] == 3 && events_["WatchPrediction OK"] == 3;
+    return events_["opened"] == 3 && events_["closed OK"] == 3 &&
+           events_["WatchPrediction OK"] == 3;
   }));
   EXPECT_EQ(events_["SubmitVideo OK"], 2);
 }
@@ -406,8 +408,7 @@ TEST_F(ApiServerTest, BytesThatAreNoMessageAreAnInvalidArgumentOfEveryMethod) {
   const std::string bad_utf8("\x0A\x02\xC3\x28", 4);  // field 1 holds no UTF-8
   for (const char* method : {"SubmitVideo", "GetPrediction", "WatchPrediction"}) {
     for (const std::string& bytes : {bad_utf8, std::string("\xFF\xFF\xFF")}) {
-      const RawAnswer answer =
-          CallRaw(absl::StrCat("/dreamgate.v1.VideoService/", method), bytes);
+      const RawAnswer answer = CallRaw(absl::StrCat("/dreamgate.v1.VideoService/", method), bytes);
       EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
       EXPECT_EQ(Details(answer.status).reason, "INVALID_REQUEST");
       EXPECT_TRUE(Details(answer.status).bad_request.has_value());
@@ -489,7 +490,8 @@ TEST_F(ApiServerTest, AnErrorOfUpstreamReachesTheCallerWithItsReason) {
 // ------------------------------------------------------------------------------------ callers
 
 TEST_F(ApiServerTest, CallersAreToldApartByTheirTokens) {
-  options_.token_file = WriteFile("tokens", "blue blue-0123456789abcdef\nred red-0123456789abcdef\n");
+  options_.token_file =
+      WriteFile("tokens", "blue blue-0123456789abcdef\nred red-0123456789abcdef\n");
   Start();
   EXPECT_EQ(Details(Get("p1")).reason, "CREDENTIALS_MISSING");
   EXPECT_EQ(Get("p1").error_code(), grpc::StatusCode::UNAUTHENTICATED);

@@ -83,8 +83,9 @@ TEST_F(AuthenticatorTest, TheReasonTellsMissingFromWrong) {
   const auto authenticator = Make(file_.path());
   EXPECT_EQ(core::ReasonOf(authenticator->Authenticate(std::nullopt).status()),
             core::Reason::kCredentialsMissing);
-  for (const std::string& wrong : {std::string(), std::string("Bearer "), std::string("Basic abc"),
-                                   std::string(kBlueToken), Bearer(std::string(kBlueToken) + "x")}) {
+  for (const std::string& wrong :
+       {std::string(), std::string("Bearer "), std::string("Basic abc"), std::string(kBlueToken),
+        Bearer(std::string(kBlueToken) + "x")}) {
     EXPECT_EQ(core::ReasonOf(authenticator->Authenticate(wrong).status()),
               core::Reason::kCredentialsInvalid)
         << wrong;
@@ -111,8 +112,8 @@ TEST_F(AuthenticatorTest, ABadChangeKeepsTheCallersAndIsReportedOnce) {
 }
 
 TEST_F(AuthenticatorTest, TheFileIsNotLookedAtMoreOftenThanAllowed) {
-  auto authenticator =
-      *Authenticator::Create({.token_file = file_.path(), .reread_interval = absl::Hours(1)}, events_);
+  auto authenticator = *Authenticator::Create(
+      {.token_file = file_.path(), .reread_interval = absl::Hours(1)}, events_);
   file_.Remove();
   EXPECT_EQ(*authenticator->Authenticate(Bearer(kBlueToken)), "blue");
   EXPECT_EQ(events_.errors, 0);

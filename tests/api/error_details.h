@@ -28,7 +28,8 @@ struct ErrorDetailsSeen {
   std::vector<std::string> fields() const {
     std::vector<std::string> fields;
     if (!bad_request) return fields;
-    for (const auto& violation : bad_request->field_violations()) fields.push_back(violation.field());
+    for (const auto& violation : bad_request->field_violations())
+      fields.push_back(violation.field());
     return fields;
   }
 };

@@ -78,8 +78,8 @@ TEST(StatusMappingTest, TextThatIsNotUtf8IsMended) {
 TEST(Utf8Test, CountsCodePointsAndRefusesWhatIsNotUtf8) {
   EXPECT_EQ(CountCodePoints(""), 0U);
   EXPECT_EQ(CountCodePoints("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x8E\xAC"), 4U);
-  for (const char* bad : {"\x80", "\xC0\x80", "\xC3", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80",
-                          "\xF8\x88\x80\x80\x80", "\xFF"}) {
+  for (const char* bad : {"\x80", "\xC0\x80", "\xC3", "\xE0\x80\x80", "\xED\xA0\x80",
+                          "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80", "\xFF"}) {
     EXPECT_FALSE(CountCodePoints(bad).has_value());
   }
 }
@@ -109,8 +109,8 @@ core::Prediction FailedPrediction() {
   prediction.inference_time = absl::Milliseconds(1250);
   prediction.update_time = prediction.create_time + absl::Seconds(9);
   prediction.end_time = prediction.update_time;
-  prediction.history = {{core::State::kSubmitting, prediction.create_time,
-                         core::TransitionSource::kGateway, 1}};
+  prediction.history = {
+      {core::State::kSubmitting, prediction.create_time, core::TransitionSource::kGateway, 1}};
   return prediction;
 }
 

@@ -82,13 +82,16 @@ TEST(ValidateSubmitTest, EachBadFieldIsNamed) {
       {"no request_id", [](auto& r) { r.clear_request_id(); }, "request_id"},
       {"request_id with space", [](auto& r) { r.set_request_id("a b"); }, "request_id"},
       {"request_id not ASCII", [](auto& r) { r.set_request_id("\xC3\xA9"); }, "request_id"},
-      {"request_id too long", [](auto& r) { r.set_request_id(std::string(129, 'a')); }, "request_id"},
+      {"request_id too long", [](auto& r) { r.set_request_id(std::string(129, 'a')); },
+       "request_id"},
       {"empty label key", [](auto& r) { (*r.mutable_labels())[""] = "v"; }, "labels"},
-      {"long label key", [](auto& r) { (*r.mutable_labels())[std::string(64, 'k')] = "v"; }, "labels"},
+      {"long label key", [](auto& r) { (*r.mutable_labels())[std::string(64, 'k')] = "v"; },
+       "labels"},
       {"odd label key", [](auto& r) { (*r.mutable_labels())["a b"] = "v"; }, "labels"},
       {"long label value", [](auto& r) { (*r.mutable_labels())["k"] = std::string(257, 'v'); },
        "labels[\"k\"]"},
-      {"label value not UTF-8", [](auto& r) { (*r.mutable_labels())["k"] = "\xff"; }, "labels[\"k\"]"},
+      {"label value not UTF-8", [](auto& r) { (*r.mutable_labels())["k"] = "\xff"; },
+       "labels[\"k\"]"},
       {"17 labels",
        [](auto& r) {
          for (int i = 0; i < 17; ++i) (*r.mutable_labels())["k" + std::to_string(i)] = "v";
@@ -166,7 +169,8 @@ TEST(ValidateWatchTest, PositionAndHeartbeatAreJudged) {
   request.clear_after_sequence();
   request.mutable_heartbeat_interval()->set_seconds(1);
   request.mutable_heartbeat_interval()->set_nanos(1'000'000'000);
-  EXPECT_THAT(FieldsOfError(ValidateWatch(request, "a").status()), ElementsAre("heartbeat_interval"));
+  EXPECT_THAT(FieldsOfError(ValidateWatch(request, "a").status()),
+              ElementsAre("heartbeat_interval"));
 }
 
 TEST(ValidateListTest, ThePageSizeHasADefaultAndABound) {

@@ -5,6 +5,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <ostream>
 
 #include <string>
 #include <utility>
@@ -172,6 +173,8 @@ struct Rejection {
   std::string reason;
   bool remembered = false;
   std::optional<absl::Duration> at_least, at_most;  // of RetryInfo
+
+  friend void PrintTo(const Rejection& row, std::ostream* out) { *out << row.name; }
 };
 
 Fault Answer(int status, const std::string& body = "") {
@@ -361,6 +364,8 @@ TEST(UpstreamErrorTest, AnUpstreamThatCannotSpeakTlsIsUnavailable) {
 struct Ambiguity {
   std::string name;
   Fault fault;
+
+  friend void PrintTo(const Ambiguity& row, std::ostream* out) { *out << row.name; }
 };
 
 class UnresolvedTest : public ::testing::TestWithParam<Ambiguity> {
