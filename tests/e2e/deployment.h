@@ -54,6 +54,7 @@ class Deployment {
 
   simulator::Simulator& simulator() { return *simulator_; }
   Server& server() { return *server_; }
+  const Server& server() const { return *server_; }
   const TemporaryFolder& folder() const { return folder_; }
   v1::VideoService::Stub& stub() { return *stub_; }
 
