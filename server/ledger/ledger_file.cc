@@ -140,6 +140,9 @@ absl::StatusOr<std::unique_ptr<Database>> OpenLedgerFile(const StoreOptions& opt
   if (const absl::Status status = UseWriteAheadLog(options, **database); !status.ok()) {
     return Explain(options, **database, status);
   }
+  if (const absl::Status status = (*database)->RewriteLog(); !status.ok()) {
+    return Explain(options, **database, status);
+  }
   if (const absl::Status status = ApplySchemaSteps(**database, identity->schema); !status.ok()) {
     return Explain(options, **database, status);
   }

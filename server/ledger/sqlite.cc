@@ -2,6 +2,10 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 
@@ -28,7 +32,10 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path
   return std::unique_ptr<Database>(new Database(handle));
 }
 
-Database::~Database() { sqlite3_close(handle_); }
+Database::~Database() {
+  if (failed_) SkipCheckpointOnClose();  // it would copy back what may not be durable
+  sqlite3_close(handle_);
+}
 
 absl::StatusOr<Statement> Database::Prepare(const std::string& sql) {
   sqlite3_stmt* statement = nullptr;
@@ -75,12 +82,36 @@ int64_t Database::changes() const { return sqlite3_changes64(handle_); }
 bool Database::read_only() const { return sqlite3_db_readonly(handle_, "main") == 1; }
 
 bool Database::busy() const {
-  return failure_code_ == SQLITE_BUSY || failure_code_ == SQLITE_LOCKED;
+  return (failure_code_ & 0xff) == SQLITE_BUSY || (failure_code_ & 0xff) == SQLITE_LOCKED;
 }
 
-bool Database::not_a_database() const { return failure_code_ == SQLITE_NOTADB; }
+bool Database::not_a_database() const { return (failure_code_ & 0xff) == SQLITE_NOTADB; }
 
-bool Database::corrupt() const { return failure_code_ == SQLITE_CORRUPT; }
+bool Database::corrupt() const { return (failure_code_ & 0xff) == SQLITE_CORRUPT; }
+
+absl::Status Database::RewriteLog() {
+  sqlite3_file* log = nullptr;
+  int code = sqlite3_file_control(handle_, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (code != SQLITE_OK) return Failure(code);
+  if (log == nullptr || log->pMethods == nullptr) return absl::OkStatus();  // there is none yet
+  sqlite3_int64 size = 0;
+  code = log->pMethods->xFileSize(log, &size);
+  std::vector<char> bytes(size_t{1}
+                          << 16);  // a VFS need not take more at once than a page can have
+  for (sqlite3_int64 offset = 0; code == SQLITE_OK && offset < size;) {
+    const auto part = std::min(size - offset, static_cast<sqlite3_int64>(bytes.size()));
+    code = log->pMethods->xRead(log, bytes.data(), static_cast<int>(part), offset);
+    if (code != SQLITE_OK) break;
+    code = log->pMethods->xWrite(log, bytes.data(), static_cast<int>(part), offset);
+    offset += part;
+  }
+  if (code == SQLITE_OK && size > 0) code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+  return code == SQLITE_OK ? absl::OkStatus() : Failure(code);
+}
+
+bool Database::failed_before_commit() const {
+  return (failure_code_ & 0xff) == SQLITE_FULL || failure_code_ == SQLITE_IOERR_WRITE;
+}
 
 void Database::SkipCheckpointOnClose() {
   sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
@@ -99,7 +130,7 @@ absl::Status Database::Failure(int code) {
   absl::Status failure = absl::UnavailableError(message);
   if (!failed_) {
     failure_ = failure;
-    failure_code_ = code & 0xff;
+    failure_code_ = code;
   }
   failed_ = true;
   return failure;

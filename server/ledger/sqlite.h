@@ -72,6 +72,14 @@ class Database {
   bool not_a_database() const;
   bool corrupt() const;
 
+  // Writes the write-ahead log over itself and syncs it. A sync that has failed, perhaps in an earlier
+  // process, may leave pages of it that can be read and yet will never reach the disk: syncing again
+  // does not write them again, and whatever is appended behind them is lost with them.
+  absl::Status RewriteLog();
+  // True if the failure left nothing in the write-ahead log that could be taken for a commit: a commit
+  // is the last thing written, and it was not.
+  bool failed_before_commit() const;
+
   // Closing will leave the write-ahead log as it is, for the next connection to recover.
   void SkipCheckpointOnClose();
 
@@ -84,7 +92,7 @@ class Database {
   sqlite3* handle_;
   bool failed_ = false;
   absl::Status failure_;
-  int failure_code_ = 0;  // SQLite's primary result code
+  int failure_code_ = 0;  // SQLite's extended result code
 };
 
 // One use of a Statement: bind the parameters in order, step through the rows, read the columns in

@@ -84,7 +84,6 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(StoreOptions options) {
     return absl::UnavailableError(
         absl::StrCat("ledger ", path, " cannot be opened: ", status.message()));
   }
-  store->writable_ = true;
   return store;
 }
 
@@ -102,48 +101,42 @@ absl::Status Store::StartEpoch() {
 void Store::Abandon() {
   cache_->Clear();
   records_.reset();
+  if (database_ == nullptr) return;
+  if (database_->failed() && !database_->failed_before_commit()) log_in_doubt_ = true;
   // A checkpoint now would work on a file that has just failed.
-  if (database_ != nullptr) database_->SkipCheckpointOnClose();
+  database_->SkipCheckpointOnClose();
   database_.reset();
-  writable_ = false;
 }
 
 absl::Status Store::EnsureOpen() {
   if (database_ != nullptr && !database_->failed()) return absl::OkStatus();
   Abandon();
+  absl::Status status = Reopen();
+  if (!status.ok()) Abandon();
+  return status;
+}
+
+absl::Status Store::Reopen() {
   absl::StatusOr<std::unique_ptr<Database>> database = ReopenLedgerFile(options_);
   if (!database.ok()) return database.status();
   database_ = *std::move(database);
   absl::StatusOr<std::unique_ptr<Records>> records = Records::Prepare(*database_);
-  if (records.ok()) {
-    records_ = *std::move(records);
-    const absl::StatusOr<int64_t> epoch = records_->OwnerEpoch();
-    if (epoch.ok() && *epoch == owner_epoch_) return absl::OkStatus();
-    // The lock was free while the file was closed.
-    records =
-        epoch.ok() ? absl::UnavailableError("another process has taken it over") : epoch.status();
-  }
-  Abandon();
-  return records.status();
-}
-
-absl::Status Store::EnsureWritable() {
-  if (const absl::Status status = EnsureOpen(); !status.ok()) return status;
-  if (writable_) return absl::OkStatus();
-  // A commit whose sync failed may be in the log without being durable, and syncing the log again
-  // need not write those pages again. Copying the log into the main file does.
-  const absl::StatusOr<int64_t> busy = database_->QueryInteger("PRAGMA wal_checkpoint(TRUNCATE)");
-  if (!busy.ok()) return busy.status();
-  if (*busy != 0) return absl::UnavailableError("the write-ahead log cannot be copied back");
-  writable_ = true;
-  return absl::OkStatus();
+  if (!records.ok()) return records.status();
+  records_ = *std::move(records);
+  const absl::StatusOr<int64_t> epoch = records_->OwnerEpoch();
+  if (!epoch.ok()) return epoch.status();
+  // The lock was free while the file was closed.
+  if (*epoch != owner_epoch_) return absl::UnavailableError("another process has taken it over");
+  if (!log_in_doubt_) return absl::OkStatus();
+  absl::Status status = database_->RewriteLog();
+  if (status.ok()) log_in_doubt_ = false;
+  return status;
 }
 
 // ------------------------------------------------------------------------------------------- batches
 
 BatchResult Store::Apply(absl::Span<const Operation> batch) {
-  const bool writes = std::any_of(batch.begin(), batch.end(), IsWrite);
-  absl::Status status = writes ? EnsureWritable() : EnsureOpen();
+  absl::Status status = EnsureOpen();
   if (status.ok()) {
     BatchResult done;
     status = RunTransaction(batch, done.results);
@@ -221,7 +214,7 @@ absl::StatusOr<std::vector<core::Unfinished>> Store::TakeOverUnfinished(absl::Ti
 // -------------------------------------------------------------------------------- pruning and backup
 
 absl::StatusOr<int> Store::PruneTerminalBefore(absl::Time time, int max_rows) {
-  if (absl::Status status = EnsureWritable(); !status.ok()) return AsAnswer(status);
+  if (absl::Status status = EnsureOpen(); !status.ok()) return AsAnswer(status);
   int deleted = 0;
   const absl::Status status = [&]() -> absl::Status {
     if (absl::Status begun = records_->Begin(); !begun.ok()) return begun;

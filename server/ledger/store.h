@@ -68,7 +68,8 @@ bool IsWrite(const Operation& operation);
 struct BatchResult {
   std::vector<Result> results;  // one an operation, in order
   // Not OK: the transaction failed. All its writes have an error (LEDGER_UNAVAILABLE, retry after
-  // 5 s) and may or may not be on disk; reads have been answered afresh where possible.
+  // 5 s) and may or may not be on disk; reads have been answered afresh where that shows nothing that
+  // a crash could take back.
   absl::Status commit;
 };
 
@@ -106,10 +107,10 @@ class Store {
   explicit Store(StoreOptions options);
 
   absl::Status StartEpoch();
-  // Reopens the file if it had to be closed.
+  // Reopens the file if it had to be closed, and makes durable what a failed commit may have left in
+  // the write-ahead log. What can be read is durable.
   absl::Status EnsureOpen();
-  // Also makes durable what a failed commit may have left in the write-ahead log.
-  absl::Status EnsureWritable();
+  absl::Status Reopen();
   void Abandon();
 
   absl::Status RunTransaction(absl::Span<const Operation> batch, std::vector<Result>& results);
@@ -122,7 +123,7 @@ class Store {
   std::unique_ptr<Records> records_;    // dies before the database
   std::unique_ptr<PredictionCache> cache_;
   int64_t owner_epoch_ = 0;
-  bool writable_ = false;
+  bool log_in_doubt_ = false;  // it may hold a commit that is not durable
 };
 
 }  // namespace dreamgate::ledger
