@@ -93,7 +93,7 @@ struct Submitter::Flight {
     absl::AnyInvocable<bool()> cancelled;
     bool joined = false;
   };
-  // Came while the flight was being withdrawn: begins anew once that is durable.
+  // Has to wait until it is known what becomes of the flight, and begins anew then.
   struct Successor {
     SubmitRequest request;
     Completion<absl::StatusOr<SubmitAnswer>> done;
@@ -136,7 +136,11 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
 
   if (const auto found = flights_.find(key); found != flights_.end()) {
     Flight& flight = *found->second;
-    if (flight.withdrawing) {
+    // Until the ledger has answered, the request_id may be held by an earlier flight, and this payload
+    // may be the one that has it.
+    const bool undecided =
+        flight.phase == Flight::Phase::kReserving && flight.canonical != canonical;
+    if (flight.withdrawing || undecided) {
       flight.successors.push_back({std::move(request), std::move(done)});
     } else if (flight.canonical == canonical) {
       flight.callers.push_back({std::move(done), std::move(request.cancelled), /*joined=*/true});
@@ -180,6 +184,7 @@ void Submitter::Reserve(const std::shared_ptr<Flight>& flight) {
   ports_.ledger.Reserve(std::move(reservation),
                         lifeline_.Guard([this, flight](absl::StatusOr<ReserveResult> result) {
                           OnReserved(flight, std::move(result));
+                          SubmitSuccessors(*flight);
                         }));
 }
 
@@ -447,17 +452,23 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
       Land(flight);
     }
     AnswerCallers(flight, error);
+    if (durable) {
+      SubmitSuccessors(*flight);
+      return;
+    }
     for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
-      if (durable) {
-        Submit(std::move(successor.request), std::move(successor.done));
-      } else {
-        Refuse(std::move(successor.done),
-               MakeError(Reason::kLedgerUnavailable,
-                         "an earlier call with this request_id is being undone; try again",
-                         {.retry_after = kRetryHint}));
-      }
+      Refuse(std::move(successor.done),
+             MakeError(Reason::kLedgerUnavailable,
+                       "an earlier call with this request_id is being undone; try again",
+                       {.retry_after = kRetryHint}));
     }
   });
+}
+
+void Submitter::SubmitSuccessors(Flight& flight) {
+  for (Flight::Successor& successor : std::exchange(flight.successors, {})) {
+    Submit(std::move(successor.request), std::move(successor.done));
+  }
 }
 
 void Submitter::Reject(RejectRequest request, int failures,
@@ -543,6 +554,8 @@ void Submitter::Recover(const Unfinished& left_behind) {
   }
   tracker_.Adopt(left_behind.prediction);
   if (prediction.state != State::kSubmitting) return;
+  // Nothing takes it back any more, and the earlier process may have told its caller OK.
+  tracker_.MarkAcknowledgedEarly(KeyOf(prediction));
   outcome.result = AttemptResult::kUnknown;
   outcome.message = "the process ended before the answer arrived";
   Observation observation;

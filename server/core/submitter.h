@@ -55,6 +55,8 @@ class Submitter {
   void OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected);
   void OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent);
 
+  // Those who had to wait for what becomes of `flight` begin anew.
+  void SubmitSuccessors(Flight& flight);
   // Answers a call that gets no flight of its own.
   void Refuse(Completion<absl::StatusOr<SubmitAnswer>> done, absl::Status error);
   // Records a state and answers with what was committed.

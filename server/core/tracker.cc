@@ -89,6 +89,10 @@ bool Tracker::AcknowledgedEarly(const PredictionKey& key) const {
   return entry != nullptr && entry->acknowledged_early;
 }
 
+void Tracker::MarkAcknowledgedEarly(const PredictionKey& key) {
+  if (Entry* entry = EntryOf(key)) entry->acknowledged_early = true;
+}
+
 Heartbeat Tracker::HeartbeatFor(const PredictionKey& key) const {
   Heartbeat heartbeat;
   heartbeat.prediction_id = key.second;

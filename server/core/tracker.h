@@ -67,8 +67,10 @@ class Tracker {
 
   // The last committed state of a followed prediction, else null.
   std::shared_ptr<const Prediction> Find(const PredictionKey& key) const;
-  // True while a caller has been told OK although the ledger could not yet write why.
+  // True while a caller has been told OK although the ledger could not yet write why; or may have been
+  // told so by the process that left the prediction behind.
   bool AcknowledgedEarly(const PredictionKey& key) const;
+  void MarkAcknowledgedEarly(const PredictionKey& key);
 
   Heartbeat HeartbeatFor(const PredictionKey& key) const;
   int64_t InFlightOf(const std::string& tenant) const;

@@ -106,6 +106,20 @@ TEST(SubmitterTest, AnotherPayloadIsAConflictWhileInFlightAndLater) {
   EXPECT_EQ(world.upstream.posts_counted, 1);
 }
 
+TEST(SubmitterTest, AWrongPayloadUnderWayDoesNotTurnAwayTheOneThatHasTheRequestId) {
+  World world;
+  const auto first = world.Submit("r1", "a cat");
+  world.Answer(Accepted("u1"));
+  ASSERT_TRUE(first->result.ok());
+  const auto wrong = world.SubmitLater("r1", "a dog");
+  const auto replay = world.SubmitLater("r1", "a cat");
+  world.time.RunDue();
+  EXPECT_EQ(wrong->reason(), Reason::kRequestIdConflict);
+  ASSERT_TRUE(replay->result.ok()) << replay->result.status();
+  EXPECT_EQ(replay->id(), first->id());
+  EXPECT_TRUE(replay->result->replayed);
+}
+
 TEST(SubmitterTest, ARequestIdBelongsToItsTenant) {
   World world;
   const auto one = world.Submit("r1", "a cat", "tenant-a");
@@ -823,6 +837,19 @@ TEST(SubmitterTest, RecoveryInLedgerTroubleSucceedsLater) {
   EXPECT_EQ(world.StateOf(id), State::kUnresolved);
   EXPECT_EQ((*world.Get(id))->sequence, 2);
   EXPECT_EQ(world.gateway->Status().predictions_in_flight, 1);
+}
+
+TEST(SubmitterTest, WhatWasAcknowledgedInLedgerTroubleIsFoundAfterACrashInTheMiddleOfIt) {
+  World world;
+  const auto call = world.Submit("r1");
+  world.ledger.set_writes(FakeLedger::Writes::kFail);
+  world.Answer(Accepted("u1"));
+  ASSERT_TRUE(call->result.ok()) << call->result.status();
+  world.Crash();
+  world.StartGateway();
+  const auto watcher = world.Watch(call->id());
+  EXPECT_EQ(world.StateOf(call->id()), State::kSubmitting);
+  EXPECT_THAT(watcher->states(), ElementsAre(State::kSubmitting));
 }
 
 }  // namespace
