@@ -1,0 +1,542 @@
+#include "tests/simulation/simulation.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/core/gateway.h"
+#include "server/ledger/store.h"
+#include "tests/fakes/fake_random.h"
+#include "tests/simulation/callers.h"
+#include "tests/simulation/memory_vfs.h"
+#include "tests/simulation/model_upstream.h"
+#include "tests/simulation/simulated_ledger.h"
+#include "tests/simulation/watch_clients.h"
+#include "tests/simulation/world.h"
+
+namespace dreamgate::simulation {
+namespace {
+
+// Longer than upstream's retention, after which nothing may be left open.
+constexpr absl::Duration kHorizon = absl::Hours(24 * 9);
+
+// How the next process is going to end.
+enum class Ending {
+  kNone,
+  kAfterEvents,       // between any two events
+  kAfterBatch,        // between a commit and its completions
+  kDuringBatch,       // in the middle of the disk's work
+  kAfterPost,         // the POST has left
+  kAfterPostAnswer,   // upstream's answer has arrived, and is not written yet
+  kAfterTaskCreated,  // upstream has created the task, and nobody knows yet
+  kAfterAnswer,       // a caller has just heard what became of its submission
+  kAfterTrouble,      // a transaction has just failed
+  kDrain,             // in good order
+};
+
+absl::string_view EndingName(Ending ending) {
+  switch (ending) {
+    case Ending::kNone: return "by itself";
+    case Ending::kAfterEvents: return "at a random moment";
+    case Ending::kAfterBatch: return "right after a commit";
+    case Ending::kDuringBatch: return "in the middle of a transaction";
+    case Ending::kAfterPost: return "right after a POST has left";
+    case Ending::kAfterPostAnswer: return "right after the answer to a POST";
+    case Ending::kAfterTaskCreated: return "right after a task was created";
+    case Ending::kAfterAnswer: return "right after an answer";
+    case Ending::kAfterTrouble: return "right after a failed transaction";
+    case Ending::kDrain: return "drained";
+  }
+  return "";
+}
+
+absl::string_view FaultName(DiskFault fault) {
+  switch (fault) {
+    case DiskFault::kNone: return "works";
+    case DiskFault::kFull: return "is full";
+    case DiskFault::kWriteError: return "cannot be written";
+    case DiskFault::kSyncError: return "cannot be synced";
+    case DiskFault::kDead: return "is dead";
+  }
+  return "";
+}
+
+class InFlightGauge final : public core::Events {
+ public:
+  void PredictionsInFlight(int64_t count) override { count_ = count; }
+  void Reset() { count_ = 0; }
+  int64_t count() const { return count_; }
+
+ private:
+  int64_t count_ = 0;
+};
+
+class Simulation final : public ModelUpstream::Observer, public SimulatedLedger::Observer {
+ public:
+  explicit Simulation(const HistoryOptions& options)
+      : seed_(options.seed),
+        large_(options.size == Size::kLarge),
+        world_(options.seed, options.trace),
+        upstream_(world_.time, world_.chance, *this),
+        watch_clients_(world_),
+        callers_(world_, watch_clients_, [this] { CountDown(Ending::kAfterAnswer); }) {}
+  ~Simulation() override {
+    if (world_.process != nullptr) EndProcess(CrashKind::kProcessKilled);
+  }
+
+  History Run();
+
+  void OnPost(int64_t number, const core::CreateTaskRequest& request) override;
+  void OnTaskCreated(int64_t post, const ModelTask& task) override;
+  void OnPostAnswered(int64_t number, Heard heard, int http_status) override;
+  void OnBatchBegins() override;
+  void OnBatchApplied(absl::Span<const ledger::Operation> batch,
+                      const ledger::BatchResult& done) override;
+  bool ProcessIsOver() const override { return disk_.died(); }
+
+ private:
+  void SetTheScene();
+  void DrawOptions();
+  void ScheduleWeather(absl::Duration period);
+  void ScheduleDiskTrouble(absl::Duration period);
+  void Heal();
+
+  void StartProcess();
+  void StartLater();
+  absl::StatusOr<std::unique_ptr<ledger::Store>> OpenStore();
+  void CheckWhatIsOnDisk(ledger::Store& store);
+  void PlanEnding();
+  void CountDown(Ending ending);
+  void Drain();
+  void FinishDrained();
+  void EndProcess(CrashKind kind);
+
+  bool Quiet() const;
+  void CheckTheEnd();
+
+  const uint64_t seed_;
+  const bool large_;
+  World world_;
+  MemoryVfs disk_;
+  ModelUpstream upstream_;
+  WatchClients watch_clients_;
+  Callers callers_;
+  WatchSink sink_;
+  InFlightGauge in_flight_;
+  core::Options options_;
+  ledger::StoreOptions store_options_;
+  Weather usual_weather_;
+
+  // The process of now.
+  int64_t process_number_ = 0;
+  std::unique_ptr<fakes::FakeRandom> random_;
+  std::unique_ptr<ledger::Store> store_;
+  std::unique_ptr<SimulatedLedger> ledger_;
+  Ending ending_ = Ending::kNone;
+  int64_t countdown_ = 0;
+  int64_t endings_left_ = 0;
+  bool process_must_end_ = false;
+  bool ends_drained_ = false;
+  absl::Duration slowest_commit_ = absl::Milliseconds(20);
+
+  History history_;
+};
+
+// ----------------------------------------------------------------------------------------- the scene
+
+void Simulation::DrawOptions() {
+  Chance& chance = world_.chance;
+  options_.max_submits_in_flight = chance.Weighted<int>({{2, 64}, {1, 1}, {1, 2}});
+  options_.max_in_flight_per_tenant = chance.Weighted<int64_t>({{4, 0}, {1, 3}});
+  // A task that never ends is looked at for as long; not so often if that is a week.
+  if (chance.Percent(30)) {
+    options_.poll_max_interval = absl::Minutes(30);
+  } else {
+    options_.upstream_retention = absl::Hours(2);
+  }
+  store_options_.path = "ledger.db";
+  store_options_.vfs = disk_.name();
+  store_options_.checkpoint_pages = chance.Weighted<int>({{1, 5}, {1, 40}, {1, 4000}});
+  store_options_.cached_predictions = chance.Weighted<size_t>({{1, 1}, {2, 4096}});
+}
+
+void Simulation::SetTheScene() {
+  Chance& chance = world_.chance;
+  DrawOptions();
+  const absl::Duration period =
+      chance.Spread(absl::Seconds(10), absl::Minutes(20)) * (large_ ? 3 : 1);
+  const int64_t requests = chance.Between(4, 10) * (large_ ? 10 : 1);
+  for (int64_t i = 0; i < requests; ++i) callers_.AddRequest(period);
+
+  usual_weather_.post_trouble_percent = chance.Weighted<double>({{1, 0}, {2, 15}, {1, 50}});
+  usual_weather_.get_trouble_percent = chance.Weighted<double>({{1, 0}, {2, 10}, {1, 40}});
+  upstream_.set_weather(usual_weather_);
+  ScheduleWeather(period);
+  ScheduleDiskTrouble(period);
+  endings_left_ = chance.Between(0, 5) * (large_ ? 4 : 1);
+  world_.agenda.Later(period + absl::Minutes(10), [this] { Heal(); });
+}
+
+void Simulation::ScheduleWeather(absl::Duration period) {
+  Chance& chance = world_.chance;
+  for (int64_t spells = chance.Between(0, 3); spells > 0; --spells) {
+    Weather spell = usual_weather_;
+    absl::string_view name;
+    switch (chance.Index(4)) {
+      case 0: spell.unreachable = true, name = "cannot be reached"; break;
+      case 1: spell.refuses_the_key = true, name = "refuses the key"; break;
+      case 2: spell.answers_late = true, name = "answers late"; break;
+      default:
+        spell.post_trouble_percent = 90, spell.get_trouble_percent = 90, name = "is in trouble";
+    }
+    const absl::Duration length = chance.Spread(absl::Seconds(1), absl::Minutes(5));
+    world_.agenda.Later(chance.Uniform(absl::ZeroDuration(), period), [this, spell, name, length] {
+      world_.trace.Add("upstream ", name);
+      upstream_.set_weather(spell);
+      world_.agenda.Later(length, [this] {
+        if (world_.healed) return;
+        world_.trace.Add("upstream is as usual again");
+        upstream_.set_weather(usual_weather_);
+      });
+    });
+  }
+}
+
+void Simulation::ScheduleDiskTrouble(absl::Duration period) {
+  Chance& chance = world_.chance;
+  for (int64_t spells = chance.Between(-1, 4); spells > 0; --spells) {
+    const auto fault = chance.Weighted<DiskFault>({{1, DiskFault::kFull},
+                                                   {1, DiskFault::kWriteError},
+                                                   {2, DiskFault::kSyncError},
+                                                   {1, DiskFault::kDead},
+                                                   {2, DiskFault::kNone}});
+    const absl::Duration length = chance.Spread(absl::Milliseconds(1), absl::Minutes(2));
+    world_.agenda.Later(chance.Uniform(absl::ZeroDuration(), period), [this, fault, length] {
+      world_.trace.Add("the disk ", fault == DiskFault::kNone ? "is very slow" : FaultName(fault));
+      disk_.set_fault(fault);
+      if (fault == DiskFault::kNone) slowest_commit_ = absl::Seconds(40);
+      if (ledger_ != nullptr) ledger_->set_slowest_commit(slowest_commit_);
+      world_.agenda.Later(length, [this] {
+        if (world_.healed) return;
+        world_.trace.Add("the disk works as usual again");
+        disk_.set_fault(DiskFault::kNone);
+        slowest_commit_ = absl::Milliseconds(20);
+        if (ledger_ != nullptr) ledger_->set_slowest_commit(slowest_commit_);
+      });
+    });
+  }
+}
+
+void Simulation::Heal() {
+  world_.trace.Add("everything heals");
+  world_.healed = true;
+  endings_left_ = 0;
+  ending_ = Ending::kNone;
+  upstream_.set_weather({});
+  disk_.set_fault(DiskFault::kNone);
+  slowest_commit_ = absl::Milliseconds(20);
+  if (ledger_ != nullptr) ledger_->set_slowest_commit(slowest_commit_);
+}
+
+// --------------------------------------------------------------------------------------- the process
+
+absl::StatusOr<std::unique_ptr<ledger::Store>> Simulation::OpenStore() {
+  disk_.Restart();
+  if (endings_left_ > 0 && world_.chance.Percent(10)) {
+    disk_.DieAfter(static_cast<int>(world_.chance.Between(0, 20)));
+  }
+  absl::StatusOr<std::unique_ptr<ledger::Store>> store = ledger::Store::Open(store_options_);
+  if (disk_.died()) {
+    --endings_left_;
+    ++history_.crashes;
+    world_.trace.Add("the process dies while it opens the ledger");
+    store = absl::AbortedError("died");
+    disk_.Crash(world_.chance.Percent(50) ? CrashKind::kPowerLoss : CrashKind::kProcessKilled,
+                world_.chance);
+    return store;
+  }
+  disk_.DieAfter(-1);
+  if (!store.ok()) {
+    world_.trace.Add("the ledger cannot be opened: ", store.status().message());
+    if (disk_.fault() == DiskFault::kNone || absl::IsDataLoss(store.status())) {
+      world_.invariants.Complain("The ledger opens after every crash", store.status().message());
+    }
+  }
+  return store;
+}
+
+void Simulation::StartLater() {
+  world_.agenda.Later(world_.chance.Spread(absl::Milliseconds(10), absl::Seconds(30)),
+                      [this] { StartProcess(); });
+}
+
+void Simulation::StartProcess() {
+  absl::StatusOr<std::unique_ptr<ledger::Store>> store = OpenStore();
+  if (!store.ok()) {
+    StartLater();
+    return;
+  }
+  Chance& chance = world_.chance;
+  store_ = *std::move(store);
+  CheckWhatIsOnDisk(*store_);
+
+  ++process_number_;
+  world_.trace.Add("process ", process_number_, " starts");
+  absl::Duration clock_error;
+  if (chance.Percent(20)) clock_error = absl::Milliseconds(chance.Between(-3'000, 3'000));
+  world_.process = std::make_unique<Process>(world_.time, clock_error);
+  random_ = std::make_unique<fakes::FakeRandom>(
+      static_cast<uint64_t>(chance.Between(0, int64_t{1} << 62)));
+  ledger_ = std::make_unique<SimulatedLedger>(*store_, *world_.process, chance, *this);
+  ledger_->set_slowest_commit(slowest_commit_);
+  Process& process = *world_.process;
+  world_.gateway = std::make_unique<core::Gateway>(
+      core::Ports{process, process, process, *random_, upstream_, *ledger_, sink_, in_flight_},
+      options_);
+  world_.gateway->Start([this](absl::Status status) {
+    world_.trace.Add("process ", process_number_, " has taken over: ", status.message());
+    if (!status.ok()) process_must_end_ = true;  // as the program does
+  });
+  for (auto& knock : std::exchange(world_.doorstep, {})) {
+    world_.agenda.Later(chance.Spread(absl::Microseconds(1), absl::Milliseconds(10)),
+                        std::move(knock));
+  }
+  PlanEnding();
+}
+
+void Simulation::CheckWhatIsOnDisk(ledger::Store& store) {
+  for (const PredictionKey& key : world_.invariants.Known()) {
+    const absl::StatusOr<core::StoredPrediction> stored = store.Load(key.first, key.second);
+    if (!stored.ok() && disk_.fault() != DiskFault::kNone && !absl::IsNotFound(stored.status())) {
+      continue;
+    }
+    world_.invariants.OnFoundOnDisk(key, stored);
+  }
+}
+
+void Simulation::PlanEnding() {
+  Chance& chance = world_.chance;
+  ending_ = Ending::kNone;
+  if (endings_left_ <= 0) return;
+  ending_ = chance.Weighted<Ending>({{4, Ending::kAfterEvents},
+                                     {2, Ending::kAfterBatch},
+                                     {3, Ending::kDuringBatch},
+                                     {1, Ending::kAfterPost},
+                                     {1, Ending::kAfterPostAnswer},
+                                     {1, Ending::kAfterTaskCreated},
+                                     {2, Ending::kAfterAnswer},
+                                     {2, Ending::kAfterTrouble},
+                                     {1, Ending::kDrain}});
+  switch (ending_) {
+    case Ending::kAfterEvents:
+    case Ending::kDrain: countdown_ = chance.Between(1, chance.Percent(50) ? 30 : 400); break;
+    case Ending::kAfterBatch:
+    case Ending::kDuringBatch: countdown_ = chance.Between(1, 15); break;
+    default: countdown_ = chance.Between(1, 4);
+  }
+}
+
+void Simulation::CountDown(Ending ending) {
+  if (ending_ != ending || --countdown_ > 0) return;
+  if (ending == Ending::kDuringBatch) {
+    disk_.DieAfter(static_cast<int>(world_.chance.Between(0, 12)));
+    return;
+  }
+  if (ending == Ending::kDrain) {
+    Drain();
+    return;
+  }
+  process_must_end_ = true;
+}
+
+void Simulation::Drain() {
+  world_.trace.Add("process ", process_number_, " drains");
+  ending_ = Ending::kNone;
+  --endings_left_;
+  world_.gateway->Drain();
+  world_.agenda.Later(world_.chance.Spread(absl::Milliseconds(1), absl::Seconds(20)),
+                      [this, process = process_number_] {
+                        if (process == process_number_ && world_.gateway != nullptr) {
+                          FinishDrained();
+                        }
+                      });
+}
+
+void Simulation::FinishDrained() {
+  ledger_->Stop();
+  if (disk_.died()) {
+    process_must_end_ = true;
+    return;
+  }
+  store_.reset();
+  world_.agenda.Later(world_.chance.Spread(absl::Microseconds(1), absl::Milliseconds(50)),
+                      [this, process = process_number_] {
+                        if (process != process_number_ || world_.gateway == nullptr) return;
+                        ends_drained_ = true;
+                        process_must_end_ = true;
+                      });
+}
+
+void Simulation::EndProcess(CrashKind kind) {
+  disk_.Crash(kind, world_.chance);
+  world_.gateway.reset();
+  world_.process->agenda().Clear();
+  ledger_.reset();
+  store_.reset();
+  upstream_.ForgetCallers();
+  callers_.OnProcessEnd();
+  watch_clients_.OnProcessEnd();
+  in_flight_.Reset();
+  world_.process.reset();
+}
+
+// ------------------------------------------------------------------------------------ what is observed
+
+void Simulation::OnPost(int64_t number, const core::CreateTaskRequest& request) {
+  world_.trace.Add("POST ", number, " \"", request.prompt, "\", seed ", request.seed);
+  world_.invariants.OnPost(number, request);
+  CountDown(Ending::kAfterPost);
+}
+
+void Simulation::OnTaskCreated(int64_t post, const ModelTask& task) {
+  world_.trace.Add("POST ", post, " has created ", task.id);
+  world_.invariants.OnTaskCreated(post, task);
+  if (world_.gateway != nullptr) CountDown(Ending::kAfterTaskCreated);
+}
+
+void Simulation::OnPostAnswered(int64_t number, Heard heard, int http_status) {
+  if (world_.trace.on()) {
+    constexpr absl::string_view kNames[] = {"accepted", "rejected", "not sent", "unknown"};
+    world_.trace.Add("POST ", number, " is answered: ", kNames[static_cast<size_t>(heard)], " ",
+                     http_status);
+  }
+  world_.invariants.OnPostAnswered(number, heard, http_status);
+  CountDown(Ending::kAfterPostAnswer);
+}
+
+void Simulation::OnBatchBegins() { CountDown(Ending::kDuringBatch); }
+
+void Simulation::OnBatchApplied(absl::Span<const ledger::Operation> batch,
+                                const ledger::BatchResult& done) {
+  ++history_.transactions;
+  if (!done.commit.ok()) ++history_.transactions_failed;
+  if (world_.trace.on()) {
+    constexpr absl::string_view kNames[] = {"Reserve", "Propose", "Reject",
+                                            "Load",    "List",    "TakeOver"};
+    std::string line = "commit of";
+    for (const ledger::Operation& operation : batch) {
+      absl::StrAppend(&line, " ", kNames[operation.index()]);
+      if (const auto* proposal = std::get_if<core::Proposal>(&operation)) {
+        absl::StrAppend(&line, "(", core::StateName(proposal->transition.state), " ",
+                        proposal->transition.sequence, ")");
+      }
+    }
+    world_.trace.Add(line, ": ", done.commit.ok() ? "done" : done.commit.message());
+  }
+  if (disk_.died()) {
+    process_must_end_ = true;
+    return;
+  }
+  if (ending_ == Ending::kDuringBatch && countdown_ <= 0) disk_.DieAfter(-1);  // it was too short
+  CountDown(Ending::kAfterBatch);
+  if (!done.commit.ok()) CountDown(Ending::kAfterTrouble);
+}
+
+// --------------------------------------------------------------------------------------------- running
+
+bool Simulation::Quiet() const {
+  return world_.gateway != nullptr && callers_.busy() == 0 && watch_clients_.open() == 0 &&
+         in_flight_.count() == 0 && !upstream_.posts_under_way();
+}
+
+History Simulation::Run() {
+  const absl::Time start = world_.time.Now();
+  SetTheScene();
+  StartProcess();
+  const auto& violations = world_.invariants.violations();
+  while (violations.empty()) {
+    world_.time.AdvanceUntil(
+        [this, &violations] {
+          ++history_.events;
+          if (world_.gateway != nullptr) {
+            CountDown(Ending::kAfterEvents);
+            CountDown(Ending::kDrain);
+          }
+          return process_must_end_ || !violations.empty() || (world_.healed && Quiet());
+        },
+        kHorizon - (world_.time.Now() - start));
+    if (!violations.empty()) break;
+    if (process_must_end_) {
+      process_must_end_ = false;
+      const bool power_loss = !ends_drained_ && world_.chance.Percent(50);
+      if (ends_drained_) {
+        ++history_.restarts;
+      } else {
+        ++history_.crashes;
+        --endings_left_;
+      }
+      world_.trace.Add("process ", process_number_, " ends ",
+                       ends_drained_ ? "in good order" : EndingName(ending_),
+                       power_loss ? ", the power fails" : "");
+      ends_drained_ = false;
+      EndProcess(power_loss ? CrashKind::kPowerLoss : CrashKind::kProcessKilled);
+      StartLater();
+      continue;
+    }
+    if (world_.healed && Quiet()) {
+      world_.time.Advance(absl::Minutes(1));  // what nobody waits for comes to its end as well
+      if (Quiet()) break;
+      continue;
+    }
+    world_.invariants.Complain("Everything ends",
+                               absl::StrCat("after nine days ", callers_.busy(), " callers and ",
+                                            watch_clients_.open(), " watchers still wait, and ",
+                                            in_flight_.count(), " predictions are in flight"));
+  }
+  if (violations.empty()) CheckTheEnd();
+
+  history_.seed = seed_;
+  history_.violations = violations;
+  history_.trace = world_.trace.text();
+  history_.calls = callers_.calls();
+  history_.streams = watch_clients_.streams();
+  history_.posts = upstream_.posts();
+  history_.gets = upstream_.gets();
+  history_.tasks = upstream_.tasks_created();
+  history_.ambiguous_answers = upstream_.ambiguous_answers();
+  history_.videos_lost_sight_of = world_.invariants.videos_lost_sight_of();
+  history_.transitions = world_.invariants.transitions_shown();
+  history_.length = world_.time.Now() - start;
+  return std::move(history_);
+}
+
+// The power fails a last time: what is on the disk then is what counts.
+void Simulation::CheckTheEnd() {
+  callers_.OnEnd();
+  EndProcess(CrashKind::kPowerLoss);
+  absl::StatusOr<std::unique_ptr<ledger::Store>> store = OpenStore();
+  if (!store.ok()) return;
+  CheckWhatIsOnDisk(**store);
+  std::vector<core::Prediction> all;
+  for (const absl::string_view tenant : {"tenant-1", "tenant-2"}) {
+    core::ListQuery query;
+    query.tenant = std::string(tenant);
+    query.page_size = 1000;
+    const absl::StatusOr<core::ListPage> page = (*store)->List(std::move(query));
+    if (!page.ok()) world_.invariants.Complain("The ledger can be read", page.status().message());
+    if (!page.ok()) continue;
+    for (const auto& prediction : page->predictions) all.push_back(*prediction);
+  }
+  world_.invariants.OnEnd(all, upstream_);
+  const auto unfinished = (*store)->TakeOverUnfinished(world_.time.Now());
+  if (!unfinished.ok() || !unfinished->empty()) {
+    world_.invariants.Complain("Everything ends", "the ledger still has something unfinished");
+  }
+}
+
+}  // namespace
+
+History Simulate(const HistoryOptions& options) { return Simulation(options).Run(); }
+
+}  // namespace dreamgate::simulation
