@@ -86,7 +86,13 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
 }
 
 void Gateway::List(ListQuery query, Completion<absl::StatusOr<ListPage>> done) {
-  ports_.ledger.List(std::move(query), lifeline_.Guard(std::move(done)));
+  ports_.ledger.List(std::move(query),
+                     lifeline_.Guard([this, done = std::move(done)](auto page) mutable {
+                       if (page.ok()) {
+                         for (const auto& shown : page->predictions) tracker_->Learn(shown);
+                       }
+                       std::move(done)(std::move(page));
+                     }));
 }
 
 void Gateway::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watcher) {

@@ -204,6 +204,7 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
   }
   if (auto* existing = std::get_if<ReserveExisting>(&*result)) {
     const PredictionKey key = KeyOf(*existing->prediction);
+    tracker_.Learn(existing->prediction);
     Land(flight);
     if (!IsVisible(*existing->prediction) && !tracker_.AcknowledgedEarly(key)) {
       AnswerCallers(flight, MakeError(Reason::kLedgerUnavailable,
@@ -441,28 +442,38 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
   flight->resend.reset();
   // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.
   if (ReasonOf(error) == Reason::kLedgerUnavailable) AnswerCallers(flight, error);
+  // An error that will be remembered is not heard before it is: a crash would make a prediction of it.
+  absl::Status unrecorded = error;
+  if (remember) {
+    unrecorded =
+        MakeError(Reason::kLedgerUnavailable,
+                  "durable storage is in trouble and cannot record upstream's answer; try again",
+                  {.retry_after = kRetryHint});
+  }
   RejectRequest request;
   request.tenant = flight->prediction->tenant;
   request.prediction_id = flight->prediction->id;
   request.attempt_outcome = std::move(outcome);
   request.remember = std::move(remember);
-  Reject(std::move(request), 0, [this, flight, error = std::move(error)](bool durable) {
-    if (durable) {
-      tracker_.Forget(KeyOf(*flight->prediction));
-      Land(flight);
-    }
-    AnswerCallers(flight, error);
-    if (durable) {
-      SubmitSuccessors(*flight);
-      return;
-    }
-    for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
-      Refuse(std::move(successor.done),
-             MakeError(Reason::kLedgerUnavailable,
-                       "an earlier call with this request_id is being undone; try again",
-                       {.retry_after = kRetryHint}));
-    }
-  });
+  Reject(
+      std::move(request), 0,
+      [this, flight, error = std::move(error), unrecorded = std::move(unrecorded)](bool durable) {
+        if (durable) {
+          tracker_.Forget(KeyOf(*flight->prediction));
+          Land(flight);
+        }
+        AnswerCallers(flight, durable ? error : unrecorded);
+        if (durable) {
+          SubmitSuccessors(*flight);
+          return;
+        }
+        for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
+          Refuse(std::move(successor.done),
+                 MakeError(Reason::kLedgerUnavailable,
+                           "an earlier call with this request_id is being undone; try again",
+                           {.retry_after = kRetryHint}));
+        }
+      });
 }
 
 void Submitter::SubmitSuccessors(Flight& flight) {

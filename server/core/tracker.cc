@@ -77,6 +77,15 @@ void Tracker::Record(const PredictionKey& key, Observation observation) {
   Write(key);
 }
 
+void Tracker::Learn(const std::shared_ptr<const Prediction>& durable) {
+  const PredictionKey key = KeyOf(*durable);
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr || durable->sequence <= entry->current->sequence) return;
+  entry->current = durable;
+  outlet_.OnCommitted(durable);
+  OnAdvanced(key);
+}
+
 void Tracker::Forget(const PredictionKey& key) { Erase(key); }
 
 std::shared_ptr<const Prediction> Tracker::Find(const PredictionKey& key) const {
@@ -169,6 +178,7 @@ void Tracker::Write(const PredictionKey& key) {
   proposal.transition.sequence = entry->current->sequence + 1;
   proposal.attempt_outcome = next.attempt_outcome;
   entry->write_outstanding = true;
+  entry->write_expects = proposal.expected_sequence;
   ports_.ledger.Propose(std::move(proposal),
                         lifeline_.Guard([this, key](absl::StatusOr<ProposeResult> result) {
                           OnWritten(key, std::move(result));
@@ -202,7 +212,7 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
       Erase(key);
       return;
     }
-    if (conflict->current->sequence <= entry->current->sequence) {
+    if (conflict->current->sequence <= entry->write_expects) {
       // Refused without news, as if somebody else owned it. Asking again at once would never end.
       ports_.events.Log(LogLevel::kError, "the ledger refuses a transition",
                         {{"prediction", key.second}});
@@ -210,8 +220,10 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
       return;
     }
     entry->write_failures = 0;
-    entry->current = conflict->current;
-    outlet_.OnCommitted(conflict->current);
+    if (conflict->current->sequence > entry->current->sequence) {
+      entry->current = conflict->current;
+      outlet_.OnCommitted(conflict->current);
+    }
     OnAdvanced(key);
     return;
   }

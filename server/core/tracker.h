@@ -62,6 +62,9 @@ class Tracker {
   // Observations of predictions that are not followed (any more) are dropped and counted, their
   // `done` is not called.
   void Record(const PredictionKey& key, Observation observation);
+  // What somebody has just read from the ledger. It is news if a write that had failed is durable all
+  // the same; without it, a reader of the ledger would be ahead of a reader of this tracker.
+  void Learn(const std::shared_ptr<const Prediction>& durable);
   // Stops following: the prediction was rejected.
   void Forget(const PredictionKey& key);
 
@@ -86,6 +89,7 @@ class Tracker {
 
     // Writing.
     bool write_outstanding = false;
+    int64_t write_expects = 0;  // the sequence that the last proposal was to follow
     int write_failures = 0;
     std::vector<Observation> pending;  // legal in a row; the first is being written
     std::unique_ptr<Timers::Timer> write_retry;

@@ -130,6 +130,7 @@ void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
       Append(feed, std::make_shared<const Prediction>(prediction));
     }
   }
+  const auto durable = std::make_shared<const Prediction>(std::move(prediction));
   bool missed_one = false;
   for (const auto& arrived : std::exchange(feed.arrived, {})) {
     const int64_t next = feed.log->back().sequence + 1;
@@ -140,6 +141,7 @@ void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
     FailAll(feed, NotFound(key.second));
     return;
   }
+  tracker_->Learn(durable);
   if (!feed.watchers.empty() && feed.log->back().sequence > known) Deliver(feed);
   if (missed_one) {
     Load(feed);

@@ -28,7 +28,7 @@ class WatchHub final : public CommitObserver {
   ~WatchHub() override;
 
   // Must be called before the first watch; the two refer to one another.
-  void set_tracker(const Tracker* tracker) { tracker_ = tracker; }
+  void set_tracker(Tracker* tracker) { tracker_ = tracker; }
 
   void Watch(const WatchRequest& request, std::shared_ptr<Watcher> watcher);
   void Unwatch(const std::shared_ptr<Watcher>& watcher);
@@ -81,7 +81,7 @@ class WatchHub final : public CommitObserver {
 
   const Ports ports_;
   const Options options_;
-  const Tracker* tracker_ = nullptr;
+  Tracker* tracker_ = nullptr;
   std::map<PredictionKey, std::unique_ptr<Feed>> feeds_;
   uint64_t loads_ = 0;
   int64_t watchers_ = 0;

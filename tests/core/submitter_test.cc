@@ -719,12 +719,12 @@ TEST(SubmitterTest, ARetryWhileTheAcceptanceIsUnwrittenIsAnsweredWithoutAPost) {
   EXPECT_EQ(world.upstream.posts_counted, 1);
 }
 
-TEST(SubmitterTest, ARejectionThatCannotBeWrittenIsAnsweredAndTheIdStaysTakenUntilItIs) {
+TEST(SubmitterTest, ARejectionToBeRememberedIsNotHeardBeforeItIsAndTheIdStaysTaken) {
   World world;
   const auto call = world.Submit("r1");
   world.ledger.set_writes(FakeLedger::Writes::kFail);
   world.Answer(Rejected(Reason::kUpstreamRejected, 400));
-  EXPECT_EQ(call->reason(), Reason::kUpstreamRejected);
+  EXPECT_EQ(call->reason(), Reason::kLedgerUnavailable);
   const auto during = world.Submit("r1");
   world.time.Advance(absl::Seconds(15));
   EXPECT_EQ(during->reason(), Reason::kLedgerUnavailable);
@@ -732,6 +732,14 @@ TEST(SubmitterTest, ARejectionThatCannotBeWrittenIsAnsweredAndTheIdStaysTakenUnt
   world.time.Advance(absl::Seconds(15));
   EXPECT_EQ(world.Submit("r1")->reason(), Reason::kUpstreamRejected);
   EXPECT_EQ(world.upstream.posts_counted, 1);
+}
+
+TEST(SubmitterTest, AnyOtherRejectionIsAnsweredEvenIfItCannotBeWritten) {
+  World world;
+  const auto call = world.Submit("r1");
+  world.ledger.set_writes(FakeLedger::Writes::kFail);
+  world.Answer(Rejected(Reason::kUpstreamRateLimited, 429));
+  EXPECT_EQ(call->reason(), Reason::kUpstreamRateLimited);
 }
 
 // -------------------------------------------------------------------------------------------- crashes

@@ -431,6 +431,21 @@ TEST(TrackerTest, WhatStaysUnresolvedIsGivenUpInTime) {
   EXPECT_EQ(world.upstream.gets_counted, 0);
 }
 
+TEST(TrackerTest, WhatAReaderOfTheLedgerHasSeenIsNotTakenBackByAGet) {
+  World world;
+  const std::string id = world.Create("r1", "u1");
+  world.ledger.set_writes(FakeLedger::Writes::kWorkButReportFailure);
+  world.AnswerGet(Shows("u1", State::kProcessing));
+  ASSERT_EQ(world.StateOf(id), State::kCreated) << "it is not known to be durable";
+  const auto watcher = world.Watch(id);
+  EXPECT_THAT(watcher->states(), ElementsAre(State::kProcessing));
+  EXPECT_EQ(world.StateOf(id), State::kProcessing);
+  world.ledger.set_writes(FakeLedger::Writes::kWork);
+  world.time.Advance(absl::Seconds(15));
+  EXPECT_EQ((*world.Get(id))->sequence, 3);
+  EXPECT_THAT(world.events.errors, IsEmpty());
+}
+
 TEST(TrackerTest, AnAcceptanceThatWaitsForTheLedgerIsNotGivenUp) {
   World world;
   const auto call = world.Submit("r1");

@@ -254,9 +254,9 @@ TEST(WatchHubTest, AReadThatIsOlderThanWhatIsCommittedIsRepeated) {
   WatchHub hub({world.time, world.time, world.time, world.random, world.upstream, world.ledger,
                 world.sink, world.events},
                world.options);
-  const Tracker tracker({world.time, world.time, world.time, world.random, world.upstream,
-                         world.ledger, world.sink, world.events},
-                        world.options, hub);
+  Tracker tracker({world.time, world.time, world.time, world.random, world.upstream, world.ledger,
+                   world.sink, world.events},
+                  world.options, hub);
   hub.set_tracker(&tracker);
   world.ledger.set_writes(FakeLedger::Writes::kWorkButReportFailure);
   const auto watcher = std::make_shared<FakeWatcher>(0);
