@@ -135,6 +135,7 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
   std::unique_ptr<SimulatedLedger> ledger_;
   Ending ending_ = Ending::kNone;
   int64_t countdown_ = 0;
+  int64_t patience_ = 0;  // events until it ends anyway, whatever was planned
   int64_t endings_left_ = 0;
   bool process_must_end_ = false;
   bool ends_drained_ = false;
@@ -147,8 +148,9 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
 
 void Simulation::DrawOptions() {
   Chance& chance = world_.chance;
-  options_.max_submits_in_flight = chance.Weighted<int>({{2, 64}, {1, 1}, {1, 2}});
-  options_.max_in_flight_per_tenant = chance.Weighted<int64_t>({{4, 0}, {1, 3}});
+  const int scale = large_ ? 5 : 1;
+  options_.max_submits_in_flight = chance.Weighted<int>({{2, 64}, {1, 1}, {1, 2}}) * scale;
+  options_.max_in_flight_per_tenant = chance.Weighted<int64_t>({{4, 0}, {1, 3}}) * scale;
   // A task that never ends is looked at for as long; not so often if that is a week.
   if (chance.Percent(30)) {
     options_.poll_max_interval = absl::Minutes(30);
@@ -165,7 +167,7 @@ void Simulation::SetTheScene() {
   Chance& chance = world_.chance;
   DrawOptions();
   const absl::Duration period =
-      chance.Spread(absl::Seconds(10), absl::Minutes(20)) * (large_ ? 3 : 1);
+      chance.Spread(absl::Seconds(30), absl::Minutes(20)) * (large_ ? 3 : 1);
   const int64_t requests = chance.Between(4, 10) * (large_ ? 10 : 1);
   for (int64_t i = 0; i < requests; ++i) callers_.AddRequest(period);
 
@@ -174,7 +176,7 @@ void Simulation::SetTheScene() {
   upstream_.set_weather(usual_weather_);
   ScheduleWeather(period);
   ScheduleDiskTrouble(period);
-  endings_left_ = chance.Between(0, 5) * (large_ ? 4 : 1);
+  endings_left_ = large_ ? chance.Between(4, 24) : chance.Between(0, 6);
   world_.agenda.Later(period + absl::Minutes(10), [this] { Heal(); });
 }
 
@@ -330,11 +332,12 @@ void Simulation::PlanEnding() {
                                      {1, Ending::kDrain}});
   switch (ending_) {
     case Ending::kAfterEvents:
-    case Ending::kDrain: countdown_ = chance.Between(1, chance.Percent(50) ? 30 : 400); break;
+    case Ending::kDrain: countdown_ = chance.Between(1, chance.Percent(50) ? 30 : 200); break;
     case Ending::kAfterBatch:
-    case Ending::kDuringBatch: countdown_ = chance.Between(1, 15); break;
+    case Ending::kDuringBatch: countdown_ = chance.Between(1, 10); break;
     default: countdown_ = chance.Between(1, 4);
   }
+  patience_ = chance.Between(100, 600) * (large_ ? 5 : 1);
 }
 
 void Simulation::CountDown(Ending ending) {
@@ -462,6 +465,10 @@ History Simulation::Run() {
           if (world_.gateway != nullptr) {
             CountDown(Ending::kAfterEvents);
             CountDown(Ending::kDrain);
+            if (ending_ != Ending::kNone && --patience_ <= 0) {
+              ending_ = Ending::kAfterEvents;
+              process_must_end_ = true;
+            }
           }
           return process_must_end_ || !violations.empty() || (world_.healed && Quiet());
         },

@@ -16,7 +16,7 @@
 namespace dreamgate::simulation {
 
 enum class Size {
-  kSmall,  // about 50 transactions, up to 5 ends of the process
+  kSmall,  // about 100 transactions, up to 6 ends of the process
   kLarge,  // ten times that
 };
 

@@ -21,19 +21,20 @@ void ExpectPromisesKept(uint64_t first, uint64_t count, Size size, Summary& summ
 
 TEST(SimulationTest, EveryPromiseIsKeptInManySmallHistories) {
   Summary summary;
-  ExpectPromisesKept(1, 120, Size::kSmall, summary);
+  ExpectPromisesKept(1, 100, Size::kSmall, summary);
   // Without storms a history proves nothing.
   EXPECT_GT(summary.crashes, 100);
   EXPECT_GT(summary.restarts, 5);
-  EXPECT_GT(summary.ambiguous_answers, 100);
-  EXPECT_GT(summary.tasks, 500);
+  EXPECT_GT(summary.ambiguous_answers, 50);
+  EXPECT_GT(summary.tasks, 300);
   EXPECT_GT(summary.transactions_failed, 50);
 }
 
 TEST(SimulationTest, EveryPromiseIsKeptInLargeHistories) {
   Summary summary;
-  ExpectPromisesKept(1, 3, Size::kLarge, summary);
+  ExpectPromisesKept(1, 2, Size::kLarge, summary);
   EXPECT_GT(summary.crashes, 5);
+  EXPECT_GT(summary.transactions, 1000);
 }
 
 TEST(SimulationTest, ASeedReplaysItsHistoryExactly) {

@@ -146,7 +146,7 @@ void WatchClients::Connect(Client& client) {
                         stream);
   // It stays for a while; the pauses grow, so that nobody looks at a video of seven days all the time.
   ++client.sessions;
-  world_.agenda.Later(world_.chance.Spread(absl::Seconds(1), absl::Minutes(20)),
+  world_.agenda.Later(world_.chance.Spread(absl::Seconds(1), absl::Minutes(5)),
                       [this, &client, stream] {
                         if (!stream->closed()) Leave(client);
                       });
@@ -160,7 +160,8 @@ void WatchClients::Leave(Client& client) {
   client.stream.reset();
   const absl::Duration longest =
       absl::Minutes(1) * (int64_t{1} << std::min<int64_t>(client.sessions, 10));
-  ConnectLater(client, world_.chance.Spread(absl::Milliseconds(10), longest));
+  ConnectLater(client, client.sessions < 5 ? world_.chance.Spread(absl::Milliseconds(10), longest)
+                                           : world_.chance.Uniform(absl::ZeroDuration(), longest));
 }
 
 void WatchClients::OnUpdate(Client& client, const core::Prediction& update) {
