@@ -214,7 +214,6 @@ struct MemoryVfsCalls {
   static int Sync(sqlite3_file* file, int) {
     const Handle& handle = HandleOf(file);
     if (!handle.usable() || handle.disk->DiesNow()) return SQLITE_IOERR_FSYNC;
-    ++handle.disk->syncs_;
     if (handle.disk->fault_ == DiskFault::kSyncError) {
       handle.file->AbandonChanges();
       return SQLITE_IOERR_FSYNC;

@@ -59,7 +59,6 @@ class MemoryVfs {
   void Restart();
 
   // Facts for tests.
-  int64_t syncs() const { return syncs_; }
   int64_t bytes_not_synced() const;
 
  private:
@@ -95,7 +94,6 @@ class MemoryVfs {
   DiskFault fault_ = DiskFault::kNone;
   int changes_until_death_ = -1;  // -1: lives
   bool died_ = false;
-  int64_t syncs_ = 0;
 };
 
 }  // namespace dreamgate::simulation
