@@ -8,15 +8,16 @@
 
 namespace dreamgate::api {
 
-std::shared_ptr<UnaryCall> UnaryCall::Start(const char* method, grpc::ByteBuffer& response,
-                                            core::Events& events) {
-  auto call = std::make_shared<UnaryCall>(method, response, events);
+std::shared_ptr<UnaryCall> UnaryCall::Start(const char* method, absl::Time deadline,
+                                            grpc::ByteBuffer& response, core::Events& events) {
+  auto call = std::make_shared<UnaryCall>(method, deadline, response, events);
   call->self_ = call;
   return call;
 }
 
-UnaryCall::UnaryCall(const char* method, grpc::ByteBuffer& response, core::Events& events)
-    : method_(method), response_(response), events_(events) {}
+UnaryCall::UnaryCall(const char* method, absl::Time deadline, grpc::ByteBuffer& response,
+                     core::Events& events)
+    : method_(method), deadline_(deadline), response_(response), events_(events) {}
 
 void UnaryCall::Succeed(const google::protobuf::MessageLite& response) noexcept {
   if (!Claim()) return;

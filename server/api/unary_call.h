@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/api/admission.h"
 #include "server/api/stopwatch.h"
 #include "server/core/ports.h"
@@ -21,11 +22,12 @@ namespace dreamgate::api {
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
   // `method` is a literal; `response` is gRPC's, valid until the call is finished.
-  static std::shared_ptr<UnaryCall> Start(const char* method, grpc::ByteBuffer& response,
-                                          core::Events& events);
+  static std::shared_ptr<UnaryCall> Start(const char* method, absl::Time deadline,
+                                          grpc::ByteBuffer& response, core::Events& events);
 
   // Use Start.
-  UnaryCall(const char* method, grpc::ByteBuffer& response, core::Events& events);
+  UnaryCall(const char* method, absl::Time deadline, grpc::ByteBuffer& response,
+            core::Events& events);
 
   // Keeps the caller's place until the work is over, not only until the caller has left.
   void Keep(Admission::Ticket ticket) { ticket_ = std::move(ticket); }
@@ -34,6 +36,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void Succeed(const google::protobuf::MessageLite& response) noexcept;
   void Fail(const absl::Status& error) noexcept;
 
+  // The caller's; far in the future if it set none.
+  absl::Time deadline() const noexcept { return deadline_; }
   // Whether the caller has gone, by its own will or by its deadline. Safe at any time.
   bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
 
@@ -45,6 +49,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void Report(absl::StatusCode code) noexcept;
 
   const char* const method_;
+  const absl::Time deadline_;
   grpc::ByteBuffer& response_;
   core::Events& events_;
   const Stopwatch age_;

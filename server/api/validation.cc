@@ -23,7 +23,7 @@ constexpr size_t kMaxListedViolations = 20;
 constexpr size_t kMaxRequestIdLength = 128;
 constexpr size_t kMaxPredictionIdLength = 64;
 constexpr size_t kMaxLabels = 16;
-constexpr size_t kMaxLabelKeyLength = 63;
+constexpr size_t kMaxLabelKeyCodePoints = 63;
 constexpr size_t kMaxLabelValueCodePoints = 256;
 constexpr int kDefaultPageSize = 50;
 constexpr int kMaxPageSize = 1000;
@@ -43,11 +43,10 @@ class Violations {
 };
 
 bool IsLabelKey(absl::string_view key) {
-  return !key.empty() && key.size() <= kMaxLabelKeyLength &&
-         std::all_of(key.begin(), key.end(), [](char c) {
-           const auto u = static_cast<unsigned char>(c);
-           return absl::ascii_isalnum(u) || c == '.' || c == '_' || c == '/' || c == '-';
-         });
+  const std::optional<size_t> length = CountCodePoints(std::string(key));
+  return length && *length >= 1 && *length <= kMaxLabelKeyCodePoints &&
+         std::none_of(key.begin(), key.end(),
+                      [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); });
 }
 
 // A key that is not valid is not echoed: it may be long, or no text at all.
@@ -61,7 +60,8 @@ std::map<std::string, std::string> CheckLabels(const ProtoMap& labels, Violation
   const std::map<std::string, std::string> sorted(labels.begin(), labels.end());
   for (const auto& [key, value] : sorted) {
     if (!IsLabelKey(key)) {
-      violations.Add(LabelField(key), "a key is 1 to 63 of the characters A-Z a-z 0-9 . _ / -");
+      violations.Add(LabelField(key),
+                     "a key has 1 to 63 characters, none of them a control character");
     }
     const std::optional<size_t> length = CountCodePoints(value);
     if (!length) {
@@ -144,7 +144,9 @@ absl::Status InvalidRequestError(const std::vector<FieldViolation>& violations) 
   }
   std::string message = "the request is not valid";
   if (!violations.empty()) {
-    absl::StrAppend(&message, ": ", violations.front().field, ": ", violations.front().description);
+    const FieldViolation& first = violations.front();
+    absl::StrAppend(&message, ": ", first.field, first.field.empty() ? "" : ": ",
+                    first.description);
   }
   if (violations.size() > 1) absl::StrAppend(&message, " (and ", violations.size() - 1, " more)");
   absl::Status status = core::MakeError(core::Reason::kInvalidRequest, message);

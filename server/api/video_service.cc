@@ -111,7 +111,8 @@ grpc::ServerUnaryReactor* VideoService::Serve(const char* method, PostFunction p
                                               grpc::CallbackServerContext& context,
                                               const grpc::ByteBuffer& request,
                                               grpc::ByteBuffer& response) {
-  const std::shared_ptr<UnaryCall> call = UnaryCall::Start(method, response, surroundings_.events);
+  const std::shared_ptr<UnaryCall> call = UnaryCall::Start(
+      method, absl::FromChrono(context.deadline()), response, surroundings_.events);
   absl::StatusOr<Caller> caller = Enter(context, Kind::kRequest);
   if (!caller.ok()) {
     call->Fail(caller.status());
@@ -141,6 +142,7 @@ absl::Status VideoService::PostSubmit(const std::shared_ptr<UnaryCall>& call,
   submit.request_id = std::move(valid->request_id);
   submit.input = std::move(valid->input);
   submit.cancelled = [call] { return call->cancelled(); };
+  submit.deadline = call->deadline();
   surroundings_.executor.Post(
       [&gateway = surroundings_.gateway, call, submit = std::move(submit)]() mutable {
         gateway.Submit(std::move(submit), [call](absl::StatusOr<core::SubmitAnswer> answer) {

@@ -17,6 +17,7 @@
 #include "server/ledger/ledger_thread.h"
 #include "server/ledger/store.h"
 #include "server/net/resolver.h"
+#include "server/net/tls.h"
 #include "server/upstream/api_key.h"
 #include "server/upstream/wavespeed_client.h"
 #include "server/web/admin_server.h"
@@ -217,6 +218,11 @@ absl::Status App::StartAdminServer() {
 }
 
 absl::Status App::StartGrpcServer() {
+  if (!config_.tls_cert_file.empty()) {
+    // gRPC would notice a certificate without its key only when the first client comes.
+    const auto pair = net::MakeServerTls(config_.tls_cert_file, config_.tls_key_file);
+    if (!pair.ok()) return Named("--tls-cert-file, --tls-key-file", pair.status());
+  }
   auto server =
       api::GrpcServer::Start(GrpcOptions(config_), *gateway_, executor_, metrics_, *delivery_);
   if (!server.ok()) return Named(SettingAtFault(config_, server.status()), server.status());

@@ -44,6 +44,8 @@ struct SubmitRequest {
   VideoInput input;        // validated
   // Asked once, just before the POST: true if the caller no longer wants it. May be empty.
   absl::AnyInvocable<bool()> cancelled;
+  // When the caller stops listening. While upstream cannot be reached, the caller is told before.
+  absl::Time deadline = absl::InfiniteFuture();
 };
 
 struct SubmitAnswer {

@@ -13,6 +13,8 @@ namespace {
 
 constexpr BackoffPolicy kConnectBackoff = {absl::Milliseconds(200), absl::Seconds(5)};
 constexpr BackoffPolicy kRejectBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
+// For an answer to reach the caller before its deadline.
+constexpr absl::Duration kAnswerMargin = absl::Milliseconds(100);
 constexpr absl::Duration kRetryHint = absl::Seconds(5);
 
 Prediction NewPrediction(const SubmitRequest& request, const Options& options, std::string id,
@@ -92,6 +94,7 @@ struct Submitter::Flight {
     Completion<absl::StatusOr<SubmitAnswer>> done;
     absl::AnyInvocable<bool()> cancelled;
     bool joined = false;
+    absl::Time deadline;
   };
   // Has to wait until it is known what becomes of the flight, and begins anew then.
   struct Successor {
@@ -143,7 +146,8 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
     if (flight.withdrawing || undecided) {
       flight.successors.push_back({std::move(request), std::move(done)});
     } else if (flight.canonical == canonical) {
-      flight.callers.push_back({std::move(done), std::move(request.cancelled), /*joined=*/true});
+      flight.callers.push_back(
+          {std::move(done), std::move(request.cancelled), /*joined=*/true, request.deadline});
     } else {
       Refuse(std::move(done),
              MakeError(Reason::kRequestIdConflict,
@@ -154,7 +158,8 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
   }
 
   auto flight = std::make_shared<Flight>();
-  flight->callers.push_back({std::move(done), std::move(request.cancelled), /*joined=*/false});
+  flight->callers.push_back(
+      {std::move(done), std::move(request.cancelled), /*joined=*/false, request.deadline});
   flight->request = std::move(request);
   flight->canonical = std::move(canonical);
   flight->start = ports_.clock.Now();
@@ -385,6 +390,10 @@ void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRe
     Record(flight, std::move(failed), std::move(outcome));
     return;
   }
+  ports_.events.Log(LogLevel::kWarning, "upstream rejected a submission",
+                    {{"reason", std::string(ReasonName(rejected.reason))},
+                     {"http_status", absl::StrCat(rejected.http_status)},
+                     {"upstream_code", absl::StrCat(rejected.upstream_code)}});
   const Rejection rejection = RejectionFrom(rejected);
   std::optional<absl::Duration> retry_after = rejected.retry_after;
   if (rejected.reason == Reason::kUpstreamRateLimited && !retry_after) retry_after = kRetryHint;
@@ -409,8 +418,15 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
     return;
   }
   const absl::Duration delay = FullJitter(kConnectBackoff, flight->not_sent++, ports_.random);
-  const absl::Time deadline = flight->start + options_.submit_soft_timeout;
+  absl::Time last_caller_leaves = absl::InfinitePast();
+  for (const Flight::Caller& caller : flight->callers) {
+    last_caller_leaves = std::max(last_caller_leaves, caller.deadline);
+  }
+  const absl::Time deadline =
+      std::min(flight->start + options_.submit_soft_timeout, last_caller_leaves - kAnswerMargin);
   if (ports_.clock.Now() + delay >= deadline) {
+    ports_.events.Log(LogLevel::kWarning, "upstream cannot be reached, a submission is given back",
+                      {{"problem", not_sent.message}});
     Withdraw(flight, std::move(outcome), std::nullopt,
              MakeError(Reason::kUpstreamUnreachable,
                        absl::StrCat("upstream could not be reached (", not_sent.message,
@@ -424,6 +440,10 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
 
 void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transition,
                        AttemptOutcome outcome) {
+  if (transition.state == State::kUnresolved) {
+    ports_.events.Log(LogLevel::kWarning, "the outcome of a submission is unknown",
+                      {{"prediction", flight->prediction->id}, {"problem", outcome.message}});
+  }
   flight->phase = Flight::Phase::kSettling;
   Observation observation;
   observation.transition = std::move(transition);

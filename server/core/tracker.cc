@@ -394,11 +394,11 @@ void Tracker::OnPollFailed(const PredictionKey& key, const PollFailed& failed) {
 
   absl::Duration delay = FullJitter(kPollBackoff, entry->poll_failures++, ports_.random);
   if (!retry_budget_.TrySpend()) delay = kPollBackoff.maximum;
-  if (failed.problem == PollProblem::kRefused) delay = kPollBackoff.maximum;
   if (failed.problem == PollProblem::kNotFound) {
     const absl::Time now = ports_.clock.Now();
     if (entry->not_found == 0) entry->not_found_since = now;
-    if (entry->not_found == 0 || last_get_success_ > entry->not_found_latest) {
+    if (entry->not_found == 0 || (now - entry->not_found_latest >= kNotFoundInterval &&
+                                  last_get_success_ > entry->not_found_latest)) {
       ++entry->not_found;
       entry->not_found_latest = now;
     }
@@ -411,7 +411,8 @@ void Tracker::OnPollFailed(const PredictionKey& key, const PollFailed& failed) {
       Record(key, std::move(lost));
       return;
     }
-    delay = std::max(delay, kNotFoundInterval);
+    // Seldom in the long run, soon at first: a task may be new to the machine that answered.
+    delay = std::max(delay, std::min(kNotFoundInterval, now - entry->not_found_since));
   }
   delay = std::max(
       {delay, options_.poll_min_interval, failed.retry_after.value_or(absl::ZeroDuration())});

@@ -47,6 +47,7 @@ TEST(ValidateSubmitTest, EveryFieldIsCarriedOver) {
   request.set_seed(0);
   request.set_validate_only(true);
   (*request.mutable_labels())["team/a"] = "";
+  (*request.mutable_labels())["größe mit \"Rand\""] = "v";
   const auto valid = ValidateSubmit(request, {});
   ASSERT_TRUE(valid.ok()) << valid.status();
   EXPECT_EQ(valid->input.aspect_ratio, core::AspectRatio::k21x9);
@@ -87,7 +88,7 @@ TEST(ValidateSubmitTest, EachBadFieldIsNamed) {
       {"empty label key", [](auto& r) { (*r.mutable_labels())[""] = "v"; }, "labels"},
       {"long label key", [](auto& r) { (*r.mutable_labels())[std::string(64, 'k')] = "v"; },
        "labels"},
-      {"odd label key", [](auto& r) { (*r.mutable_labels())["a b"] = "v"; }, "labels"},
+      {"odd label key", [](auto& r) { (*r.mutable_labels())["a\nb"] = "v"; }, "labels"},
       {"long label value", [](auto& r) { (*r.mutable_labels())["k"] = std::string(257, 'v'); },
        "labels[\"k\"]"},
       {"label value not UTF-8", [](auto& r) { (*r.mutable_labels())["k"] = "\xff"; },
@@ -110,7 +111,7 @@ TEST(ValidateSubmitTest, AllViolationsComeAtOnce) {
   v1::SubmitVideoRequest request;
   request.set_aspect_ratio(static_cast<v1::AspectRatio>(99));
   request.set_seed(-7);
-  (*request.mutable_labels())["bad key"] = std::string(300, 'v');
+  (*request.mutable_labels())["bad\nkey"] = std::string(300, 'v');
   EXPECT_THAT(FieldsOfError(ValidateSubmit(request, {}).status()),
               ElementsAre("prompt", "aspect_ratio", "seed", "request_id", "labels", "labels"));
 }

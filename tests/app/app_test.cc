@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -164,6 +165,22 @@ TEST_F(AppTest, BadCertificatesStopTheStart) {
   const std::string pem = folder_.Write("cert.pem", "no certificate");
   EXPECT_THAT(Refusal(Serving({"--tls-cert-file=" + pem, "--tls-key-file=" + pem})),
               HasSubstr("--tls-"));
+}
+
+TEST_F(AppTest, ACertificateWithAnotherKeyStopsTheStart) {
+  const auto make = [this](const std::string& name) {
+    const std::string command =
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
+        "-subj /CN=localhost -keyout '" +
+        folder_.Write(name + ".key", "") + "' -out '" + folder_.Write(name + ".pem", "") +
+        "' 2>/dev/null";
+    return std::system(command.c_str());
+  };
+  ASSERT_EQ(make("one"), 0);
+  ASSERT_EQ(make("other"), 0);
+  EXPECT_THAT(Refusal(Serving({"--tls-cert-file=" + folder_.File("one.pem"),
+                               "--tls-key-file=" + folder_.File("other.key")})),
+              HasSubstr("--tls-cert-file"));
 }
 
 TEST_F(AppTest, ABadCallersFileStopsTheStart) {

@@ -37,8 +37,9 @@ std::string TemporaryFile() {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   if (options.file_size_limit) {
-    signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit = {*options.file_size_limit, *options.file_size_limit};
+    rlimit limit = {};
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = *options.file_size_limit;
     setrlimit(RLIMIT_FSIZE, &limit);
   }
   execvpe(arguments[0], arguments, environment);
@@ -82,6 +83,13 @@ ChildProcess::~ChildProcess() {
 
 void ChildProcess::Signal(int number) {
   if (!exit_code_ && pid_ > 0) kill(pid_, number);
+}
+
+void ChildProcess::LiftFileSizeLimit() {
+  rlimit limit = {};
+  prlimit(pid_, RLIMIT_FSIZE, nullptr, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  prlimit(pid_, RLIMIT_FSIZE, &limit, nullptr);
 }
 
 std::optional<int> ChildProcess::Wait(absl::Duration timeout) {

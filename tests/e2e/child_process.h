@@ -32,6 +32,7 @@ class ChildProcess {
 
   pid_t pid() const { return pid_; }
   void Signal(int number);
+  void LiftFileSizeLimit();
   // The exit code, or 128 + the signal that ended it; nullopt: it still runs after `timeout`.
   std::optional<int> Wait(absl::Duration timeout);
   bool Running();

@@ -349,6 +349,15 @@ TEST(UpstreamErrorTest, AnUnreachableUpstreamIsUnavailableAndNothingIsKept) {
   EXPECT_FALSE(again.response.replayed());
 }
 
+TEST(UpstreamErrorTest, ACallerWithAShortDeadlineStillHearsWhy) {
+  Deployment deployment({"--upstream-base-url=http://127.0.0.1:1"});
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(3));
+  v1::SubmitVideoResponse response;
+  ExpectError(deployment.stub().SubmitVideo(&context, Request("id-1"), &response),
+              StatusCode::UNAVAILABLE, "UPSTREAM_UNREACHABLE");
+}
+
 TEST(UpstreamErrorTest, AnUpstreamThatCannotSpeakTlsIsUnavailable) {
   Deployment deployment;
   const std::string port =
@@ -468,6 +477,7 @@ TEST_P(PollFaultTest, IsNotTheCallersErrorAndTheVideoStillArrives) {
 INSTANTIATE_TEST_SUITE_P(
     ErrorTable, PollFaultTest,
     ::testing::Values(Ambiguity{"Http500", Answer(500)}, Ambiguity{"Http503", Answer(503)},
+                      Ambiguity{"Http400", Answer(400)}, Ambiguity{"Http404", Answer(404)},
                       Ambiguity{"RateLimited", Limited("1")},
                       Ambiguity{"NotJson", {.action = FaultAction::kNotJson}},
                       Ambiguity{"HalfABody", {.action = FaultAction::kCloseMidBody}},
@@ -545,15 +555,17 @@ TEST(LedgerTroubleTest, WithoutRoomOnDiskNothingIsSentAndWatchesGoOn) {
 
   // The first refusals make the ledger clear up and go on; in the end there is no room left.
   grpc::Status refused;
+  std::vector<v1::SubmitVideoRequest> refused_requests;
   size_t accepted = 1;
   for (int i = 0, refused_in_a_row = 0; i < 3000 && refused_in_a_row < 10; ++i) {
-    const grpc::Status status =
-        Submit(*stub, Request(absl::StrCat("id-", i), std::string(1000, 'x'))).status;
+    const v1::SubmitVideoRequest request = Request(absl::StrCat("id-", i), std::string(1000, 'x'));
+    const grpc::Status status = Submit(*stub, request).status;
     refused_in_a_row = status.ok() ? 0 : refused_in_a_row + 1;
     if (status.ok()) {
       ++accepted;
     } else {
       refused = status;
+      refused_requests.push_back(request);
     }
   }
   ExpectError(refused, StatusCode::UNAVAILABLE, "LEDGER_UNAVAILABLE");
@@ -563,6 +575,24 @@ TEST(LedgerTroubleTest, WithoutRoomOnDiskNothingIsSentAndWatchesGoOn) {
   EXPECT_EQ(simulator->TasksCreated(), accepted);
   EXPECT_THAT(AdminGet(server.admin_port(), "/readyz"), HasSubstr("200"));
   EXPECT_EQ(watch.status().error_message(), "not ended");
+
+  // There is room again: every refused request_id is free and pays once.
+  server.process().LiftFileSizeLimit();
+  for (const v1::SubmitVideoRequest& request : refused_requests) {
+    SubmitResult healed = Submit(*stub, request);
+    for (const absl::Time deadline = absl::Now() + kPatience;
+         !healed.status.ok() && absl::Now() < deadline;) {
+      absl::SleepFor(absl::Milliseconds(20));
+      healed = Submit(*stub, request);
+    }
+    ASSERT_TRUE(healed.status.ok()) << healed.status.error_message();
+    EXPECT_FALSE(healed.response.replayed());
+  }
+  EXPECT_EQ(simulator->TasksCreated(), accepted + refused_requests.size());
+  simulator->SetTaskState(watched.upstream_id(), {.status = "completed"});
+  ASSERT_TRUE(watch.WaitForEnd());
+  EXPECT_TRUE(watch.status().ok());
+  EXPECT_THAT(watch.violations(), IsEmpty());
 }
 
 TEST(DrainTest, WatchersAreToldToReconnectAndEndWithDraining) {

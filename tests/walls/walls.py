@@ -59,8 +59,8 @@ ONE_SOURCE = {"CLI11", "spdlog", "prometheus-cpp"}
 BEAST_SOURCES_AT_MOST = 4
 
 # ThreadSanitizer judges these tests, and libgrpc is not instrumented: they stay free of gRPC.
-GRPC_FREE_TESTS = ["core", "crypto", "fakes", "ledger", "net", "simulator", "telemetry", "upstream",
-                   "wavespeed", "web"]
+GRPC_FREE_TESTS = ["core", "crypto", "fakes", "ledger", "net", "simulation", "simulator", "telemetry",
+                   "upstream", "wavespeed", "web"]
 
 LEFT_OPEN = r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b"
 MACHINE_PATH = r"(?<![\w.$}])/(home|root|work|Users|farm)/\w"
