@@ -69,11 +69,18 @@ bool IsPrintable(absl::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7F'; });
 }
 
+bool HasControl(absl::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](unsigned char c) { return c < ' ' || c == '\x7F'; });
+}
+
 template <typename Labels>
 void CheckLabels(const Labels& labels) {
   Check(labels.size() <= 16, "at most 16 labels");
   for (const auto& [key, value] : labels) {
-    Check(!key.empty() && key.size() <= 63 && IsPrintable(key), "a label's key is a name", key);
+    const std::optional<size_t> key_length = api::CountCodePoints(key);
+    Check(key_length && *key_length >= 1 && *key_length <= 63 && !HasControl(key),
+          "a label's key is a name", key);
     const std::optional<size_t> length = api::CountCodePoints(value);
     Check(length && *length <= 256, "a label's value is short text", value);
   }
