@@ -2,12 +2,16 @@
 
 #include <CLI/CLI.hpp>
 
+#include <charconv>
 #include <cstdlib>
 #include <iostream>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "client/cli/exit_code.h"
+#include "client/cli/format.h"
+#include "client/cli/input_checks.h"
 
 namespace dreamgate::client {
 namespace {
@@ -35,7 +39,7 @@ void AddLabels(CLI::App& command, std::vector<std::string>& labels, const std::s
       ->check([](const std::string& label) {
         const size_t equals = label.find('=');
         return equals == std::string::npos || equals == 0 ? "'" + label + "' is not KEY=VALUE"
-                                                          : std::string();
+                                                          : CheckUtf8(label);
       });
 }
 
@@ -49,8 +53,10 @@ void AddInput(CLI::App& command, Arguments& arguments, std::vector<std::string>&
       .add_option("--seed", arguments.seed,
                   "0 .. 2147483647 makes the same video again; -1 or none: random")
       ->check(Quietly(CLI::Range(int64_t{-1}, int64_t{2147483647})));
-  command.add_option("--request-id", arguments.request_id,
-                     "Names this request: giving it again never pays twice (default: a new UUID)");
+  command
+      .add_option("--request-id", arguments.request_id,
+                  "Names this request: giving it again never pays twice (default: a new UUID)")
+      ->check(CheckRequestId);
   AddLabels(command, labels, "Your own mark; may be repeated");
   command.add_flag("--validate-only", arguments.validate_only,
                    "Check the request; store and send nothing");
@@ -63,6 +69,38 @@ std::map<std::string, std::string> SplitLabels(const std::vector<std::string>& l
     result[label.substr(0, equals)] = label.substr(equals + 1);
   }
   return result;
+}
+
+// CLI11 takes the next word where the value after = is missing: --request-id= --force.
+void RefuseEmptyValues(int argc, const char* const* argv) {
+  constexpr char kNameCharacters[] = "abcdefghijklmnopqrstuvwxyz-";
+  for (int index = 1; index < argc; ++index) {
+    const std::string word = argv[index];
+    if (word == "--") return;
+    const bool flag = word.size() > 3 && word.rfind("--", 0) == 0;
+    if (flag && word.back() == '=' && word.find_first_not_of(kNameCharacters) == word.size() - 1) {
+      throw CLI::ValidationError(word.substr(0, word.size() - 1), "is empty");
+    }
+  }
+}
+
+// In decimal, unlike CLI11's own, which also takes 010 for eight and clamps what is too large.
+int64_t ParseSequence(const std::string& text) {
+  int64_t sequence = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), sequence);
+  if (error != std::errc() || end != text.data() + text.size() || sequence < 0 || text[0] == '-') {
+    throw CLI::ValidationError("--after-sequence",
+                               "give a whole number from 0 to 9223372036854775807");
+  }
+  return sequence;
+}
+
+// CLI::Range lets NaN through.
+std::string CheckTimeout(const std::string& text) {
+  double seconds = 0;
+  const bool good =
+      CLI::detail::lexical_cast(text, seconds) && seconds >= 0.001 && seconds <= 31536000.0;
+  return good ? "" : "give seconds from 0.001 to 31536000";
 }
 
 std::string ReadPromptFromStdin() {
@@ -79,11 +117,16 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
   CLI::App app("Makes videos from text through a dreamgate server.", "dreamgate");
   app.footer(kFooter);
   app.set_version_flag("--version", "dreamgate " DREAMGATE_VERSION);
-  app.require_subcommand(1);
+  // At most one. That there is one is asked after parsing, so that an unknown word is named first.
+  app.require_subcommand(0, 1);
+  app.failure_message([](const CLI::App*, const CLI::Error& error) {
+    return "error: " + Printable(error.what()) + "; see dreamgate --help\n";
+  });
   app.fallthrough();  // flags for all commands may follow the command
   app.add_option("--server", arguments.server, "Where the server listens")
       ->type_name("HOST:PORT")
       ->envname("DREAMGATE_SERVER")
+      ->check(CheckServer)
       ->capture_default_str();
   app.add_option("--token-file", arguments.token_file,
                  "File with the bearer token; read again for every call")
@@ -97,7 +140,7 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
   app.add_option("--timeout", arguments.timeout_seconds,
                  "How long to go on trying while the server does not answer")
       ->type_name("SECONDS")
-      ->check(Quietly(CLI::Range(0.001, 31536000.0)))
+      ->check(CheckTimeout)
       ->capture_default_str();
   app.add_flag("--json", arguments.json, "One JSON object per line on stdout");
   app.add_flag("-q,--quiet", arguments.quiet,
@@ -108,14 +151,20 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
 
   CLI::App* watch =
       app.add_subcommand("watch", "Print every status transition until the video is there");
-  watch->add_option("PREDICTION_ID", arguments.prediction_id, "What submit printed")->required();
+  watch->add_option("PREDICTION_ID", arguments.prediction_id, "What submit printed")
+      ->required()
+      ->check(CheckUtf8);
   watch
-      ->add_option("--after-sequence", arguments.after_sequence,
-                   "Resume after this transition; 0 replays all")
-      ->check(Quietly(CLI::NonNegativeNumber));
+      ->add_option_function<std::string>(
+          "--after-sequence",
+          [&arguments](const std::string& text) { arguments.after_sequence = ParseSequence(text); },
+          "Resume after this transition; 0 replays all")
+      ->type_name("INT");
 
   CLI::App* get = app.add_subcommand("get", "Print a prediction as it stands now");
-  get->add_option("PREDICTION_ID", arguments.prediction_id, "What submit printed")->required();
+  get->add_option("PREDICTION_ID", arguments.prediction_id, "What submit printed")
+      ->required()
+      ->check(CheckUtf8);
 
   CLI::App* list = app.add_subcommand("list", "List your predictions, newest first");
   list->add_option("--page-size", arguments.page_size, "How many at once (default 50)")
@@ -137,7 +186,12 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
   generate->add_flag("--force", arguments.force, "Overwrite an existing file");
 
   try {
+    RefuseEmptyValues(argc, argv);
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) throw CLI::RequiredError("A command");
+    if (arguments.prompt == "-") arguments.prompt = ReadPromptFromStdin();
+    if (const std::string problem = CheckUtf8(arguments.prompt); !problem.empty())
+      throw CLI::ValidationError("PROMPT", problem);
   } catch (const CLI::ParseError& error) {
     // CLI11 ends with 105 to 110 for what is wrong; 0 is --help and --version.
     return app.exit(error) == 0 ? kExitOk : kExitBadArguments;
@@ -150,7 +204,6 @@ std::variant<Arguments, int> ParseArguments(int argc, const char* const* argv) {
   if (generate->parsed()) arguments.command = Command::kGenerate;
   arguments.labels = SplitLabels(labels);
   if (const char* token = std::getenv("DREAMGATE_TOKEN")) arguments.token = token;
-  if (arguments.prompt == "-") arguments.prompt = ReadPromptFromStdin();
   return arguments;
 }
 

@@ -19,6 +19,7 @@
 #include <memory>
 #include <utility>
 
+#include "client/cli/output_files.h"
 #include "client/cli/part_file.h"
 #include "client/cli/url.h"
 
@@ -324,7 +325,7 @@ DownloadResult Download(const std::string& url, const std::string& file,
     result.error = "not an http or https address without credentials";
     return result;
   }
-  PartFile part(file);
+  PartFile part(options.overwrite ? FollowLinks(file) : file);
   result.error = part.Open();
   if (!result.error.empty()) return result;
 

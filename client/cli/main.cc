@@ -1,6 +1,9 @@
 // dreamgate: submit, watch, look up, list and download videos from the command line.
 // Its exit codes are listed in exit_code.h and by --help.
+#include <google/protobuf/stubs/logging.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <variant>
 
@@ -10,8 +13,20 @@
 #include "client/cli/exit_code.h"
 #include "client/cli/interrupt.h"
 
+namespace {
+
+// What goes wrong is said once, in the command's own words. Whoever sets GRPC_VERBOSITY hears the rest.
+void SilenceLibraries() {
+  if (std::getenv("GRPC_VERBOSITY") != nullptr) return;
+  setenv("GRPC_VERBOSITY", "NONE", 1);
+  google::protobuf::SetLogHandler(nullptr);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) try {
   using namespace dreamgate::client;
+  SilenceLibraries();  // before any other thread and the first use of gRPC
   const std::variant<Arguments, int> parsed = ParseArguments(argc, argv);
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
   const Arguments& arguments = std::get<Arguments>(parsed);

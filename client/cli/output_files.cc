@@ -35,16 +35,26 @@ std::string SafeName(const std::string& prediction_id) {
 
 }  // namespace
 
-std::string CheckOutput(const std::string& output, bool overwrite) {
-  const std::string folder = FolderOf(output).string();
+std::string FollowLinks(const std::string& file) {
   std::error_code error;
+  if (!fs::is_symlink(fs::symlink_status(file, error))) return file;
+  const fs::path end = fs::canonical(file, error);
+  return error ? file : end.string();
+}
+
+std::string CheckOutput(const std::string& output, bool overwrite) {
+  std::error_code error;
+  const bool is_file = !IsFolder(output) && fs::exists(fs::symlink_status(output, error));
+  if (is_file && !fs::is_regular_file(output, error))
+    return "--output: " + output + " is not a regular file";
+  const std::string folder = FolderOf(FollowLinks(output)).string();
   if (!fs::is_directory(folder, error)) return "--output: the folder " + folder + " does not exist";
   if (access(folder.c_str(), W_OK) != 0)
     return "--output: the folder " + folder + " is not writable";
   if (!output.empty() && output.back() == '/' && !IsFolder(output)) {
     return "--output: the folder " + output + " does not exist";
   }
-  if (!IsFolder(output) && fs::exists(fs::symlink_status(output, error)) && !overwrite) {
+  if (is_file && !overwrite) {
     return "--output: " + output + " exists; --force overwrites it";
   }
   return "";

@@ -11,6 +11,9 @@ namespace dreamgate::client {
 // What is wrong with --output, as far as it can be told before the video is paid for; empty: nothing.
 std::string CheckOutput(const std::string& output, bool overwrite);
 
+// Where to write for `file` if it may be overwritten: what it leads to if it is a symbolic link.
+std::string FollowLinks(const std::string& file);
+
 // The files for `count` (> 0) videos of a prediction: `output` itself, or <prediction id>.mp4 in it if it
 // is a folder or empty. More than one get -1, -2, ... before the extension.
 std::vector<std::string> OutputFiles(const std::string& output, const std::string& prediction_id,

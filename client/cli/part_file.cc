@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <system_error>
 #include <utility>
 
 namespace dreamgate::client {
@@ -64,6 +65,11 @@ std::string PartFile::Restart() {
 }
 
 std::string PartFile::Publish(bool overwrite) {
+  // A rename would put a plain file in the place of a device, a pipe or a link.
+  std::error_code error;
+  const std::filesystem::file_status there = std::filesystem::symlink_status(file_, error);
+  if (overwrite && std::filesystem::exists(there) && !std::filesystem::is_regular_file(there))
+    return file_ + " is not a regular file";
   if (fsync(descriptor_) != 0) return Failure("write", part_);
   const unsigned flags = overwrite ? 0 : RENAME_NOREPLACE;
   int result = renameat2(AT_FDCWD, part_.c_str(), AT_FDCWD, file_.c_str(), flags);

@@ -4,6 +4,7 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <future>
@@ -198,6 +199,90 @@ TEST_F(CliTest, BadArgumentsExit2AndCallNobody) {
     EXPECT_EQ(result.out, "");
   }
   EXPECT_THAT(service_.authorizations(), IsEmpty());
+}
+
+TEST_F(CliTest, ABadArgumentIsNamedInOneShortLine) {
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string named;
+  };
+  const std::string sequence = "give a whole number from 0 to 9223372036854775807";
+  const std::vector<Case> cases = {
+      {{}, "A command is required"},
+      {{"nope"}, "nope"},
+      {{"--nope"}, "--nope"},
+      {{"submit", "a", "--request-id", ""}, "--request-id"},
+      {{"submit", "a", "--request-id="}, "--request-id"},
+      {{"generate", "a", "--request-id=", "--force"}, "--request-id"},
+      {{"submit", "a", "--request-id", "two words"}, "--request-id"},
+      {{"submit", "a", "--request-id", std::string(129, 'x')}, "--request-id"},
+      {{"watch", "p1", "--after-sequence=-1"}, sequence},
+      {{"watch", "p1", "--after-sequence=abc"}, sequence},
+      {{"watch", "p1", "--after-sequence", ""}, sequence},
+      {{"watch", "p1", "--after-sequence=1.5"}, sequence},
+      {{"watch", "p1", "--after-sequence=9223372036854775808"}, sequence},
+      {{"watch", "p1", "--after-sequence=99999999999999999999"}, sequence},
+      {{"get", "p1", "--server", ""}, "--server"},
+      {{"get", "p1", "--server="}, "--server"},
+      {{"get", "p1", "--server", "http://localhost:50051"}, "is a URL"},
+      {{"get", "p1", "--server", "localhost:65536"}, "port"},
+      {{"get", "p1", "--timeout", "nan"}, "--timeout"},
+      {{"get", "p1", "--timeout", "inf"}, "--timeout"},
+      {{"get", "p1", "--timeout", "1x"}, "--timeout"},
+      {{"submit", "caf\xe9"}, "PROMPT: is not valid UTF-8 (byte 4)"},
+      {{"submit", "a", "--label", "k=\xff"}, "is not valid UTF-8"},
+      {{"get", "\xff"}, "is not valid UTF-8"},
+  };
+  for (const Case& bad : cases) {
+    // Without --server of its own: some cases give one, and it may be given only once.
+    ChildOptions options = Options();
+    options.environment["DREAMGATE_SERVER"] = service_.target();
+    std::vector<std::string> command = {DREAMGATE_CLI};
+    command.insert(command.end(), bad.arguments.begin(), bad.arguments.end());
+    const ChildResult result = ChildProcess(command, options).Finish();
+    EXPECT_EQ(result.exit_code, 2) << testing::PrintToString(bad.arguments);
+    EXPECT_EQ(result.out, "");
+    ASSERT_EQ(Lines(result.err).size(), 1u) << result.err;
+    EXPECT_THAT(result.err, AllOf(HasSubstr(bad.named), MatchesRegex("error: .*\n")));
+    EXPECT_LT(result.err.size(), 150u) << result.err;
+  }
+  EXPECT_THAT(service_.authorizations(), IsEmpty());
+}
+
+TEST_F(CliTest, APromptFromStdinThatIsNotUtf8IsRefused) {
+  ChildOptions options = Options();
+  options.input = "caf\xe9\n";
+  const ChildResult result = Run({"submit", "-"}, options);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.err, "error: PROMPT: is not valid UTF-8 (byte 4); see dreamgate --help\n");
+  EXPECT_THAT(service_.submits(), IsEmpty());
+}
+
+TEST_F(CliTest, AServerFromTheEnvironmentIsCheckedToo) {
+  ChildOptions options = Options();
+  options.environment["DREAMGATE_SERVER"] = "https://gate.example";
+  const ChildResult result = ChildProcess({DREAMGATE_CLI, "get", "p1"}, options).Finish();
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("https://gate.example is a URL"));
+}
+
+TEST_F(CliTest, ThePositionMayBeTheLargestNumber) {
+  service_.ThenWatch([](const v1::WatchPredictionRequest& request, FakeWatchStream&) {
+    EXPECT_EQ(request.after_sequence(), INT64_MAX);
+    return grpc::Status(grpc::NOT_FOUND, "no prediction p1");
+  });
+  EXPECT_EQ(Run({"watch", "p1", "--after-sequence", "9223372036854775807"}).exit_code, 4);
+}
+
+TEST_F(CliTest, GrpcSpeaksOnlyWhenAskedTo) {
+  // An authority file that holds no certificate makes gRPC log.
+  folder_.Write("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+  const std::vector<std::string> arguments = {"get",    "p1",        "--ca-file",
+                                              "ca.pem", "--timeout", "0.2"};
+  ChildOptions options = Options();
+  EXPECT_THAT(Run(arguments, options).err, Not(ContainsRegex("(^|\n)[EID][0-9]{4} ")));
+  options.environment["GRPC_VERBOSITY"] = "ERROR";
+  EXPECT_THAT(Run(arguments, options).err, ContainsRegex("(^|\n)E[0-9]{4} "));
 }
 
 TEST_F(CliTest, HelpExits0AndListsTheExitCodes) {
@@ -500,6 +585,45 @@ TEST_F(GenerateTest, ForceOverwrites) {
   cdn_.Then(OkAnswer(video_));
   EXPECT_EQ(Run({"generate", "a cat", "-o", "cat.mp4", "--force"}).exit_code, 0);
   EXPECT_EQ(folder_.Read("cat.mp4"), video_);
+}
+
+TEST_F(GenerateTest, ForceReplacesNoPipeAndPaysForNothing) {
+  ASSERT_EQ(mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("pipe", folder_ / "link");
+  for (const std::string name : {"pipe", "link"}) {
+    const ChildResult result = Run({"generate", "a cat", "-o", name, "--force"});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(result.err, "error: --output: " + name + " is not a regular file\n");
+  }
+  EXPECT_THAT(service_.submits(), IsEmpty());
+  EXPECT_TRUE(std::filesystem::is_fifo(folder_ / "pipe"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "link"));
+}
+
+TEST_F(GenerateTest, ForceWritesThroughASymbolicLink) {
+  std::filesystem::create_directory(folder_ / "videos");
+  folder_.Write("videos/cat.mp4", "old");
+  std::filesystem::create_symlink("videos/cat.mp4", folder_ / "link.mp4");
+  ThenAWholeLife({cdn_.Url("/v.mp4")});
+  cdn_.Then(OkAnswer(video_));
+  const ChildResult result = Run({"generate", "a cat", "-o", "link.mp4", "--force"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "link.mp4\n");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "link.mp4"));
+  EXPECT_EQ(folder_.Read("videos/cat.mp4"), video_);
+  EXPECT_THAT(folder_.files(), ElementsAre("link.mp4", "videos"));
+}
+
+TEST_F(GenerateTest, ForceReplacesNoPipeThatItFindsOnlyAfterwards) {
+  ASSERT_EQ(mkfifo((folder_ / "p1.mp4").c_str(), 0600),
+            0);  // the name is known once there is an id
+  ThenAWholeLife({cdn_.Url("/v.mp4")});
+  cdn_.Then(OkAnswer(video_));
+  const ChildResult result = Run({"generate", "a cat", "--force"});
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_THAT(result.err, HasSubstr("./p1.mp4 is not a regular file"));
+  EXPECT_TRUE(std::filesystem::is_fifo(folder_ / "p1.mp4"));
+  EXPECT_THAT(folder_.files(), ElementsAre("p1.mp4"));
 }
 
 TEST_F(GenerateTest, AFileThatAppearedMeanwhileIsNotOverwritten) {

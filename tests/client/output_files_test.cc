@@ -1,6 +1,9 @@
 #include "client/cli/output_files.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
 
 #include "tests/client/temporary_folder.h"
 
@@ -38,6 +41,23 @@ TEST(OutputFilesTest, WhatCannotWorkIsFoundBeforeAnythingIsPaidFor) {
   EXPECT_EQ(CheckOutput(folder / "there", true), "");
   EXPECT_NE(CheckOutput(folder / "missing/new.mp4", true), "");
   EXPECT_NE(CheckOutput(folder / "missing/", true), "");
+}
+
+TEST(OutputFilesTest, OnlyARegularFileMayBeOverwritten) {
+  const TemporaryFolder folder;
+  folder.Write("there", "x");
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("there", folder / "link");
+  std::filesystem::create_symlink("pipe", folder / "link-to-pipe");
+  std::filesystem::create_symlink("missing", folder / "dangling");
+  EXPECT_EQ(CheckOutput(folder / "link", true), "");
+  EXPECT_NE(CheckOutput(folder / "link", false), "");
+  for (const char* name : {"pipe", "link-to-pipe", "dangling"}) {
+    EXPECT_EQ(CheckOutput(folder / name, true),
+              "--output: " + (folder / name) + " is not a regular file");
+  }
+  EXPECT_EQ(FollowLinks(folder / "link"), folder / "there");
+  EXPECT_EQ(FollowLinks(folder / "there"), folder / "there");
 }
 
 }  // namespace
