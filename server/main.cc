@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <ctime>
 #include <exception>
 #include <iostream>
@@ -66,7 +65,6 @@ int Run(const std::vector<std::string>& arguments, const sigset_t& signals) {
 
 int main(int argc, char** argv) {
   const sigset_t signals = BlockSignals();
-  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // what it would say, we say in one line
   try {
     return Run(std::vector<std::string>(argv + 1, argv + argc), signals);
   } catch (const std::exception& error) {

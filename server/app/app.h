@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/api/library_logs.h"
 #include "server/app/config.h"
 #include "server/app/loop_ports.h"
 #include "server/net/loop.h"
@@ -90,6 +91,7 @@ class App {
   const absl::Time start_time_;
   telemetry::EventLog log_;
   telemetry::Metrics metrics_;
+  api::LibraryLogs library_logs_{metrics_};
   std::atomic<Phase> phase_{Phase::kStarting};
   bool stopped_ = false;
 

@@ -41,6 +41,7 @@ using testing::ElementsAre;
 
 constexpr auto kPatience = std::chrono::seconds(30);
 
+// For conditions that nothing announces. The pause only sets how soon a change is noticed.
 template <typename Condition>
 bool Eventually(Condition condition) {
   const auto deadline = std::chrono::steady_clock::now() + kPatience;

@@ -102,6 +102,7 @@ void FakeWatchStream::Reconnect(std::chrono::milliseconds delay) {
 void FakeWatchStream::Unknown() { writer_.Write(v1::WatchPredictionResponse()); }
 
 void FakeWatchStream::WaitUntilCancelled() const {
+  // gRPC announces a cancellation to asynchronous handlers only; this one has to look.
   while (!context_.IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
 }
 

@@ -102,7 +102,7 @@ std::optional<int> ChildProcess::Wait(absl::Duration timeout) {
     } else if (absl::Now() >= deadline) {
       return std::nullopt;
     } else {
-      absl::SleepFor(absl::Milliseconds(2));
+      absl::SleepFor(absl::Milliseconds(2));  // waitpid knows no timeout
     }
   }
   return exit_code_;

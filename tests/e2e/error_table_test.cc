@@ -7,11 +7,13 @@
 #include <optional>
 #include <ostream>
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "dreamgate/client/error_info.h"
 #include "gmock/gmock.h"
@@ -142,6 +144,30 @@ TEST(CallerErrorTest, AKnownRequestIdWithTheSamePayloadIsReplayedAndNotPaidAgain
   EXPECT_TRUE(again.response.replayed());
   EXPECT_EQ(again.response.prediction().id(), original.id());
   EXPECT_EQ(deployment.simulator().TasksCreated(), 1u);
+}
+
+TEST(CallerErrorTest, ConcurrentDuplicatesJoinTheCallInFlight) {
+  constexpr size_t kCallers = 64;
+  Deployment deployment;
+  deployment.simulator().AddFault(OnSubmit(
+      {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Milliseconds(300)}));
+  const v1::SubmitVideoRequest request = Request("id-1");
+  std::vector<std::future<SubmitResult>> calls;
+  for (size_t i = 0; i < kCallers; ++i) {
+    calls.push_back(
+        std::async(std::launch::async, [&] { return Submit(deployment.stub(), request); }));
+  }
+  size_t originals = 0;
+  std::set<std::string> ids;
+  for (std::future<SubmitResult>& call : calls) {
+    const SubmitResult result = call.get();
+    ASSERT_TRUE(result.status.ok()) << result.status.error_message();
+    if (!result.response.replayed()) ++originals;
+    ids.insert(result.response.prediction().id());
+  }
+  EXPECT_EQ(originals, 1u);
+  EXPECT_EQ(ids.size(), 1u);
+  EXPECT_EQ(deployment.simulator().Count("POST", "/"), 1u);
 }
 
 TEST(CallerErrorTest, AKnownRequestIdWithAnotherPayloadConflicts) {
@@ -606,6 +632,17 @@ TEST(DrainTest, WatchersAreToldToReconnectAndEndWithDraining) {
   ExpectError(watch.status(), StatusCode::UNAVAILABLE, "DRAINING");
   EXPECT_TRUE(Decode(watch.status()).retry_after.has_value());
   EXPECT_EQ(deployment.server().process().Wait(kPatience), 0);
+}
+
+TEST(LogTest, EveryLineIsAnEventWhateverACallerSends) {
+  Deployment deployment({"--log-format=json", "--log-level=debug"});
+  const grpc::Status status = Submit(deployment.stub(), Request("id-1", "\xff\xfe")).status;
+  ExpectError(status, StatusCode::INVALID_ARGUMENT, "INVALID_REQUEST");
+  const std::string log = deployment.server().process().StandardError();
+  EXPECT_THAT(log, HasSubstr("library log"));
+  for (const absl::string_view line : absl::StrSplit(log, '\n', absl::SkipEmpty())) {
+    EXPECT_EQ(line.front(), '{') << line;
+  }
 }
 
 TEST(SecrecyTest, NeitherErrorsNorLogsNorStatusPagesShowTheKeyOrAPrompt) {
