@@ -4,13 +4,10 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/wavespeed/json_reading.h"
-#include "server/wavespeed/retry_after.h"
+#include "server/wavespeed/reading.h"
 #include "server/wavespeed/task.h"
-#include "server/wavespeed/text.h"
 
 namespace dreamgate::wavespeed {
 
@@ -20,95 +17,21 @@ using core::Reason;
 namespace {
 
 constexpr int kFirstTaskCode = 1000;  // smaller ones are HTTP's
-constexpr int kInsufficientCredits = 1407;
 
-// An answer, looked at but not yet judged.
-struct Reading {
-  // The HTTP status, or the envelope's code where HTTP said 200 and the envelope did not. Codes
-  // that are no HTTP status are translated by `StatusOfEnvelopeCode`; 0: not understood.
-  int status = 0;
-  int code = 0;  // upstream's own code, 0: none
-  std::string message;
-  bool credits_are_missing = false;
+// An answer that should carry a task.
+struct TaskReading : Reading {
   absl::StatusOr<core::TaskObservation> task = absl::InvalidArgumentError("no task in the answer");
-  std::optional<absl::Duration> retry_after;
 };
 
-bool IsSuccess(int status) { return status >= 200 && status < 300; }
-
-// Upstream's task codes turn up in envelopes, too.
-int StatusOfEnvelopeCode(int code) {
-  if (code >= 300 && code < 600) return code;
-  if (code == kInsufficientCredits) return 402;
-  if (code == 1200 || code == 1400 || code == 1401 || code == 1402) return 400;
-  if (code >= 5000 && code < 6000) return 500;
-  return 0;
-}
-
-bool SpeaksOfMissingCredits(absl::string_view message) {
-  const std::string lower = absl::AsciiStrToLower(message);
-  return absl::StrContains(lower, "insufficient") &&
-         (absl::StrContains(lower, "credit") || absl::StrContains(lower, "balance") ||
-          absl::StrContains(lower, "fund"));
-}
-
-// The first of the places where upstreams and their gateways put their words.
-absl::string_view WordsOf(const json::object* document) {
-  for (absl::string_view name : {"message", "error", "detail"}) {
-    const absl::string_view words = ReasonMember(document, name);
-    if (!words.empty()) return words;
-  }
-  return {};
-}
-
-// Codes beside a non-200 status: the envelope's "code" where it tells more than HTTP, "error_code"
-// else.
-int OwnCodeOf(const json::object* document, int http_status) {
-  const int code = CodeMember(document, "code").value_or(0);
-  const int error_code = CodeMember(document, "error_code").value_or(0);
-  return (code == 0 || code == http_status) && error_code != 0 ? error_code : code;
-}
-
-Reading Read(const HttpAnswer& answer, absl::string_view known_id, const AnswerContext& context) {
-  Reading reading;
-  reading.status = answer.status;
-  reading.retry_after = ParseRetryAfter(answer.retry_after, context.now);
-
-  const absl::StatusOr<json::value> document = ParseJson(answer.body);
-  const json::object* object = document.ok() ? ObjectOf(*document) : nullptr;
-  if (object == nullptr) {
-    reading.message =
-        absl::StrCat("upstream answered HTTP ", answer.status, " with a body that is not JSON (",
-                     answer.content_type.empty()
-                         ? "no content type"
-                         : MessageWithoutSecrets(answer.content_type, context.secrets, 64),
-                     ", ", answer.body.size(), " bytes)");
-    if (document.ok()) reading.task = absl::InvalidArgumentError("not a JSON object");
-    if (!document.ok()) reading.task = document.status();
+TaskReading ReadTask(const HttpAnswer& answer, absl::string_view known_id,
+                     const AnswerContext& context) {
+  TaskReading reading{ReadAnswer(answer, context)};
+  if (!reading.document.ok()) {
+    reading.task = reading.document.status();
     return reading;
   }
-
-  reading.message = MessageWithoutSecrets(WordsOf(object), context.secrets);
-  const bool envelope = IsEnvelope(*object);
-  if (envelope && IsSuccess(answer.status)) {
-    const std::optional<int> code = CodeMember(object, "code");
-    if (code.has_value() && !IsSuccess(*code)) {
-      reading.code = *code;
-      reading.status = StatusOfEnvelopeCode(*code);
-    }
-  } else if (!IsSuccess(answer.status)) {
-    reading.code = OwnCodeOf(object, answer.status);
-  }
-  reading.credits_are_missing =
-      reading.code == kInsufficientCredits ||
-      (!IsSuccess(reading.status) && SpeaksOfMissingCredits(reading.message));
-  if (!IsSuccess(reading.status) && reading.message.empty()) {
-    reading.message =
-        absl::StrCat("upstream answered ", reading.status != 0 ? reading.status : reading.code,
-                     " without a message");
-  }
-
-  const json::object* task = envelope ? ObjectMember(object, "data") : object;
+  const json::object* object = ObjectOf(*reading.document);
+  const json::object* task = IsEnvelope(*object) ? ObjectMember(object, "data") : object;
   if (task != nullptr) reading.task = ObservationOf(*task, known_id, context.secrets);
   if (IsSuccess(answer.status) && reading.code >= kFirstTaskCode && reading.task.ok()) {
     // A task's code on the envelope's place: the task itself is there, so it is what counts.
@@ -123,7 +46,7 @@ Reading Read(const HttpAnswer& answer, absl::string_view known_id, const AnswerC
   return reading;
 }
 
-std::string Unreadable(const Reading& reading) {
+std::string Unreadable(const TaskReading& reading) {
   if (!reading.task.ok()) {
     return absl::StrCat("upstream answered ", reading.status, " but ",
                         reading.task.status().message());
@@ -134,7 +57,7 @@ std::string Unreadable(const Reading& reading) {
 }  // namespace
 
 core::CreateOutcome ReadCreateAnswer(const HttpAnswer& answer, const AnswerContext& context) {
-  Reading reading = Read(answer, "", context);
+  TaskReading reading = ReadTask(answer, "", context);
   const auto rejected = [&reading](Reason reason) -> core::CreateOutcome {
     return core::CreateRejected{reason, reading.status, reading.code, std::move(reading.message),
                                 reading.retry_after};
@@ -164,7 +87,7 @@ core::CreateOutcome ReadCreateAnswer(const HttpAnswer& answer, const AnswerConte
 
 core::PollOutcome ReadPollAnswer(const HttpAnswer& answer, absl::string_view task_id,
                                  const AnswerContext& context) {
-  Reading reading = Read(answer, task_id, context);
+  TaskReading reading = ReadTask(answer, task_id, context);
   const auto failed = [&reading, &answer](core::PollProblem problem,
                                           std::string message) -> core::PollOutcome {
     return core::PollFailed{problem, reading.status == 0 ? answer.status : reading.status,

@@ -18,6 +18,7 @@ struct HttpAnswer {
   std::string content_type;  // as sent, may be empty
   std::string retry_after;   // as sent, may be empty
   std::string body;
+  std::string date = {};  // as sent, may be empty
 };
 
 struct AnswerContext {

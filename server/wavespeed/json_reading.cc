@@ -111,10 +111,19 @@ std::optional<double> NumberOf(const json::value* value) {
   return number;
 }
 
+std::optional<int64_t> WholeNumberOf(const json::value* value) {
+  constexpr double kLargestExact = 9007199254740992.0;  // 2^53
+  const std::optional<double> number = NumberOf(value);
+  if (!number.has_value() || std::fabs(*number) > kLargestExact || *number != std::floor(*number)) {
+    return std::nullopt;
+  }
+  return static_cast<int64_t>(*number);
+}
+
 std::optional<int> CodeMember(const json::object* object, absl::string_view name) {
-  const std::optional<double> number = NumberOf(Member(object, name));
+  const std::optional<int64_t> number = WholeNumberOf(Member(object, name));
   if (!number.has_value() || *number < std::numeric_limits<int>::min() ||
-      *number > std::numeric_limits<int>::max() || *number != std::floor(*number)) {
+      *number > std::numeric_limits<int>::max()) {
     return std::nullopt;
   }
   return static_cast<int>(*number);

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "server/core/ports.h"
 
 namespace dreamgate::wavespeed {
@@ -32,6 +33,9 @@ std::optional<double> NumberOf(const boost::json::value* value);
 // The same, if it is a whole number within int.
 std::optional<int> CodeMember(const boost::json::object* object, absl::string_view name);
 
+// The same, if it is a whole number that a double holds exactly.
+std::optional<int64_t> WholeNumberOf(const boost::json::value* value);
+
 // The object of a whole document, or nullptr.
 const boost::json::object* ObjectOf(const boost::json::value& value);
 
@@ -40,6 +44,11 @@ absl::string_view ReasonMember(const boost::json::object* object, absl::string_v
 
 // Whether the document wraps its payload: {"code", "message", "data"}.
 bool IsEnvelope(const boost::json::object& document);
+
+// What tasks and history's items say alike: "created_at", if it fits a protobuf Timestamp, and
+// "status" as short text without `secrets`.
+std::optional<absl::Time> CreateTimeOf(const boost::json::object& task);
+std::string RawStatusOf(const boost::json::object& task, const std::vector<std::string>& secrets);
 
 // A bare task. `known_id` is used where the task does not name itself (empty: it must).
 // `secrets` are kept out of its texts.

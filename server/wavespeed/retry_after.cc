@@ -10,20 +10,27 @@ namespace dreamgate::wavespeed {
 
 namespace {
 
-std::optional<absl::Time> ParseHttpDate(absl::string_view text) {
-  // RFC 9110: the form to send, then RFC 850's, then asctime's. The weekday is not checked.
-  for (const char* form : {"%d %b %Y %H:%M:%S GMT", "%d-%b-%y %H:%M:%S GMT"}) {
-    const size_t comma = text.find(',');
-    if (comma == absl::string_view::npos) break;
-    absl::Time time;
-    if (absl::ParseTime(form, text.substr(comma + 1), &time, nullptr)) return time;
-  }
+std::optional<absl::Time> TimeIn(const char* form, absl::string_view text) {
   absl::Time time;
-  if (absl::ParseTime("%a %b %e %H:%M:%S %Y", text, &time, nullptr)) return time;
-  return std::nullopt;
+  if (!absl::ParseTime(form, text, &time, nullptr)) return std::nullopt;
+  // ParseTime takes "infinite-future" in place of any form.
+  if (time == absl::InfiniteFuture() || time == absl::InfinitePast()) return std::nullopt;
+  return time;
 }
 
 }  // namespace
+
+std::optional<absl::Time> ParseHttpDate(absl::string_view text) {
+  text = absl::StripAsciiWhitespace(text);
+  // RFC 9110: the form to send, then RFC 850's, then asctime's. The weekday is not checked.
+  const size_t comma = text.find(',');
+  if (comma == absl::string_view::npos) return TimeIn("%a %b %e %H:%M:%S %Y", text);
+  for (const char* form : {"%d %b %Y %H:%M:%S GMT", "%d-%b-%y %H:%M:%S GMT"}) {
+    const std::optional<absl::Time> time = TimeIn(form, text.substr(comma + 1));
+    if (time.has_value()) return time;
+  }
+  return std::nullopt;
+}
 
 std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now) {
   text = absl::StripAsciiWhitespace(text);

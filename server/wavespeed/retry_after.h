@@ -1,4 +1,4 @@
-// The Retry-After header: seconds, or one of the three HTTP date forms. Pure function.
+// The headers that speak of time: Retry-After (seconds, or a date) and Date. Pure functions.
 #ifndef DREAMGATE_SERVER_WAVESPEED_RETRY_AFTER_H_
 #define DREAMGATE_SERVER_WAVESPEED_RETRY_AFTER_H_
 
@@ -8,6 +8,9 @@
 #include "absl/time/time.h"
 
 namespace dreamgate::wavespeed {
+
+// One of the three date forms of HTTP, in whole seconds; nothing if the text is empty or unreadable.
+std::optional<absl::Time> ParseHttpDate(absl::string_view text);
 
 // How long to wait from `now`, within 0 .. 1 hour; nothing if the text is empty or unreadable.
 std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now);

@@ -98,18 +98,6 @@ std::optional<absl::Duration> InferenceTimeOf(const json::object& task) {
   return time;
 }
 
-std::optional<absl::Time> CreateTimeOf(const json::object& task) {
-  const absl::string_view text = TextMember(&task, "created_at");
-  absl::Time time;
-  std::string error;
-  if (!absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return std::nullopt;
-  // ParseTime also knows "infinite-past" and years no protobuf Timestamp can hold.
-  const absl::Time first = absl::FromUnixSeconds(0);
-  const absl::Time last = absl::FromCivil(absl::CivilYear(3000), absl::UTCTimeZone());
-  if (time < first || time > last) return std::nullopt;
-  return time;
-}
-
 // A task's own `code`; 0 and 200 are what some bodies carry beside a good task.
 int TaskCodeOf(const json::object& task) {
   for (absl::string_view name : {"code", "error_code"}) {
@@ -141,6 +129,22 @@ core::Failure NoOutput() {
 }
 
 }  // namespace
+
+std::optional<absl::Time> CreateTimeOf(const json::object& task) {
+  const absl::string_view text = TextMember(&task, "created_at");
+  absl::Time time;
+  std::string error;
+  if (!absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return std::nullopt;
+  // ParseTime also knows "infinite-past" and years no protobuf Timestamp can hold.
+  const absl::Time first = absl::FromUnixSeconds(0);
+  const absl::Time last = absl::FromCivil(absl::CivilYear(3000), absl::UTCTimeZone());
+  if (time < first || time > last) return std::nullopt;
+  return time;
+}
+
+std::string RawStatusOf(const json::object& task, const std::vector<std::string>& secrets) {
+  return MessageWithoutSecrets(TextMember(&task, "status"), secrets, kLongestStatus);
+}
 
 core::FailureCode FailureCodeOf(int upstream_code) {
   switch (upstream_code) {
@@ -177,9 +181,8 @@ absl::StatusOr<core::TaskObservation> ObservationOf(const json::object& task,
   if (!IsSafeTaskId(id)) return absl::InvalidArgumentError("the task has no usable id");
   observation.upstream_id = std::string(id);
 
-  const absl::string_view status = TextMember(&task, "status");
-  observation.raw_status = MessageWithoutSecrets(status, secrets, kLongestStatus);
-  observation.state = StateOf(status);
+  observation.raw_status = RawStatusOf(task, secrets);
+  observation.state = StateOf(TextMember(&task, "status"));
   observation.outputs = OutputsOf(task);
   observation.inference_time = InferenceTimeOf(task);
   observation.create_time = CreateTimeOf(task);
