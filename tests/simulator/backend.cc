@@ -139,12 +139,13 @@ bool Backend::ResendWebhook(const std::string& id) {
   return true;
 }
 
-std::string Backend::AddForeignTask(const std::string& prompt, absl::Duration age) {
+std::string Backend::AddForeignTask(const std::string& prompt, absl::Duration age,
+                                    std::optional<int32_t> seed) {
   const std::lock_guard lock(mutex_);
   Task task;
   task.model = options_.model;
   task.prompt = prompt;
-  task.input_json = InputJson(prompt);
+  task.input_json = InputJson(prompt, seed);
   task.created_at = Now() - age;
   task.foreign = true;
   return tasks_.Create(std::move(task)).id;

@@ -54,7 +54,9 @@ class Backend {
   void SetClockOffset(absl::Duration offset);
   bool SetTaskState(const std::string& id, TaskState state);
   bool ResendWebhook(const std::string& id);
-  std::string AddForeignTask(const std::string& prompt, absl::Duration age);
+  // Another client's task, `age` old; returns its id. Without a seed, as most clients ask.
+  std::string AddForeignTask(const std::string& prompt, absl::Duration age,
+                             std::optional<int32_t> seed = std::nullopt);
   int AddFault(Fault fault);
   void ClearFaults();
   int FaultHits(int number) const;

@@ -163,8 +163,10 @@ Answer Post(const Request& request, const std::string& path, Backend& backend) {
 
 }  // namespace
 
-std::string InputJson(const std::string& prompt) {
-  return json::serialize(json::object{{"prompt", prompt}});
+std::string InputJson(const std::string& prompt, std::optional<int32_t> seed) {
+  json::object input{{"prompt", prompt}};
+  if (seed.has_value()) input["seed"] = *seed;
+  return json::serialize(input);
 }
 
 Answer HandleControl(const Request& request, Backend& backend) {

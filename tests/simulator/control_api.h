@@ -3,6 +3,8 @@
 #ifndef DREAMGATE_TESTS_SIMULATOR_CONTROL_API_H_
 #define DREAMGATE_TESTS_SIMULATOR_CONTROL_API_H_
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "tests/simulator/message.h"
@@ -12,8 +14,8 @@ namespace dreamgate::simulator {
 class Backend;
 
 Answer HandleControl(const Request& request, Backend& backend);
-// The input of a submission with only a prompt.
-std::string InputJson(const std::string& prompt);
+// The input of a submission with only a prompt and perhaps a seed.
+std::string InputJson(const std::string& prompt, std::optional<int32_t> seed = std::nullopt);
 // What HandleControl understands, for --help.
 std::string ControlHelp();
 

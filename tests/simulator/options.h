@@ -11,8 +11,8 @@
 
 namespace dreamgate::simulator {
 
-// Whether history items carry the task's `input`.
-enum class HistoryInput { kAlways, kNever };
+// Whether history items carry the task's `input`; kWhenAsked: if the question says `include_inputs`.
+enum class HistoryInput { kAlways, kNever, kWhenAsked };
 
 // What happens to each webhook delivery. The default is a correct, prompt, single one.
 struct WebhookBehavior {

@@ -227,6 +227,7 @@ Answer RestApi::History(const Request& request, absl::Time now) {
   if (!body) return ErrorAnswer(400, "the body is not a JSON object");
   HistoryQuery query;
   query.lag = options_.history_lag;
+  bool inputs = options_.history_input == HistoryInput::kAlways;
   for (const auto& field : *body) {
     const json::value& value = field.value();
     if (value.is_null()) continue;
@@ -236,6 +237,9 @@ Answer RestApi::History(const Request& request, absl::Time now) {
         return ErrorAnswer(400, "page starts at 1 and page_size goes from 1 to 100");
       }
       (page ? query.page : query.page_size) = static_cast<std::size_t>(value.as_int64());
+    } else if (field.key() == "include_inputs") {
+      if (!value.is_bool()) return ErrorAnswer(400, "include_inputs must be true or false");
+      if (value.as_bool() && options_.history_input == HistoryInput::kWhenAsked) inputs = true;
     } else if (!value.is_string()) {
       return ErrorAnswer(400, "a filter must be a string");
     } else if (field.key() == "model") {
@@ -257,9 +261,7 @@ Answer RestApi::History(const Request& request, absl::Time now) {
     const TaskState state = tasks_.StateOf(*task, now);
     json::object item = FullTask(*task, state, options_, options_.outputs_origin, ResultUrl(*task));
     if (state.code != 0) item["code"] = state.code;
-    if (options_.history_input == HistoryInput::kAlways) {
-      item["input"] = json::parse(task->input_json);
-    }
+    if (inputs) item["input"] = json::parse(task->input_json);
     items.push_back(std::move(item));
   }
   return Success(

@@ -225,6 +225,21 @@ TEST_F(SimulatorTest, HistoryMayLagHideInputsAndShowOtherClients) {
   EXPECT_EQ(simulator_->TasksCreated(), 1u) << "other clients' tasks are not ours";
 }
 
+TEST_F(SimulatorTest, HistoryTakesIncludeInputsAndMayShowThemOnlyWhenAsked) {
+  Submit("mine");
+  const auto shows_inputs = [this](const char* body) {
+    return History(body).at_pointer("/items/0").as_object().contains("input");
+  };
+  EXPECT_TRUE(shows_inputs(R"({"include_inputs":false})")) << "the default shows them always";
+  simulator_->SetHistory(HistoryInput::kWhenAsked, absl::ZeroDuration());
+  EXPECT_TRUE(shows_inputs(R"({"include_inputs":true})"));
+  EXPECT_FALSE(shows_inputs(R"({"include_inputs":false})"));
+  EXPECT_FALSE(shows_inputs("{}"));
+  simulator_->SetHistory(HistoryInput::kNever, absl::ZeroDuration());
+  EXPECT_FALSE(shows_inputs(R"({"include_inputs":true})"));
+  EXPECT_EQ(client_->Post("/api/v3/predictions", R"({"include_inputs":"yes"})").status, 400);
+}
+
 TEST_F(SimulatorTest, TheSmallEndpointsAnswer) {
   EXPECT_EQ(client_->Get("/api/v3/balance").Json().at_pointer("/data/balance").to_number<double>(),
             100.0);
