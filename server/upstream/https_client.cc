@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "server/core/failpoint.h"
 #include "server/net/monotonic_clock.h"
 
 namespace dreamgate::upstream {
@@ -140,6 +141,7 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
     }
     call->connection = MakeHttpsConnection(loop_, resolver_, options_.connection);
     call->connection->Open([self = shared_from_this(), call](absl::Status status) {
+      DREAMGATE_FAILPOINT("upstream.connected");
       if (status.ok() && !self->closed_) return self->Exchange(call);
       call->connection->Shut();
       self->EndFlight(call);
@@ -150,7 +152,8 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
   }
 
   void Exchange(const std::shared_ptr<Call>& call) {
-    call->connection->Exchange(call->request.text, call->request.timeout,
+    const HttpRequest& request = call->request;
+    call->connection->Exchange(request.text, request.timeout, request.body_limit,
                                [self = shared_from_this(), call](ExchangeResult result) {
                                  self->OnExchanged(call, std::move(result));
                                });

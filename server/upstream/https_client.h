@@ -35,6 +35,7 @@ struct HttpRequest {
   std::string text;         // the whole HTTP/1.1 request, header and body
   bool idempotent = false;  // may be written again if a pooled connection turns out to be dead
   absl::Duration timeout;   // from the first write to the end of the answer
+  size_t body_limit = size_t{1} << 20;  // bytes of the answer's body
 };
 
 struct HttpFailure {

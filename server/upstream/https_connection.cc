@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/failpoint.h"
 #include "server/net/loop_asio.h"
 #include "server/net/tls_asio.h"
 #include "server/net/url.h"
@@ -129,9 +130,11 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
                       });
   }
 
-  void Exchange(std::string request, absl::Duration timeout, Exchanged done) override {
+  void Exchange(std::string request, absl::Duration timeout, size_t body_limit,
+                Exchanged done) override {
     exchanged_ = std::move(done);
     request_ = std::move(request);
+    body_limit_ = body_limit;
     written_ = false;
     response_started_ = false;
     interim_answers_ = 0;
@@ -144,12 +147,14 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
       // the read goes on and reports what there is.
       if (error) self->write_problem_ = error.message();
       self->written_ = !error;
+      DREAMGATE_FAILPOINT("upstream.written");
     };
     if (tls_.has_value()) {
       asio::async_write(*tls_, asio::buffer(request_), on_written);
     } else {
       asio::async_write(socket_, asio::buffer(request_), on_written);
     }
+    DREAMGATE_FAILPOINT("upstream.write_started");
     ReadAnswer();
   }
 
@@ -267,7 +272,7 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
 
   void ReadAnswer() {
     parser_.emplace();
-    parser_->body_limit(options_.body_limit);
+    parser_->body_limit(body_limit_);
     parser_->header_limit(static_cast<uint32_t>(options_.buffer_limit));
     const auto on_read = [self = shared_from_this()](const error_code& error, size_t) {
       self->OnAnswer(error);
@@ -299,12 +304,15 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
     result.reusable = parser_->keep_alive() && !parser_->need_eof() && parser_->is_done() &&
                       buffer_.size() == 0 && written_ &&
                       (!tls_.has_value() || SSL_has_pending(tls_->native_handle()) == 0);
+    DREAMGATE_FAILPOINT("upstream.answer_read");
     wavespeed::HttpAnswer answer;
     answer.status = status;
     const auto content_type = response[http::field::content_type];
     answer.content_type.assign(content_type.data(), content_type.size());
     const auto retry_after = response[http::field::retry_after];
     answer.retry_after.assign(retry_after.data(), retry_after.size());
+    const auto date = response[http::field::date];
+    answer.date.assign(date.data(), date.size());
     answer.body = std::move(response.body());
     result.answer = std::move(answer);
     FinishExchange(std::move(result));
@@ -386,6 +394,7 @@ class Connection : public HttpsConnection, public std::enable_shared_from_this<C
   uint64_t idle_watch_ = 0;             // tells a wait that was cancelled from the present one
 
   std::string request_;
+  size_t body_limit_ = 0;
   bool written_ = false;  // all of request_
   std::string write_problem_;
   boost::beast::flat_buffer buffer_{options_.buffer_limit};

@@ -27,7 +27,6 @@ struct ConnectionOptions {
   absl::Duration tls_timeout = absl::Seconds(5);
   // How long one address may keep the next one waiting (RFC 8305 recommends 250 ms).
   absl::Duration address_stagger = absl::Milliseconds(250);
-  size_t body_limit = size_t{1} << 20;     // bytes of a response's body
   size_t buffer_limit = size_t{64} << 10;  // bytes of a header, or of one chunk header
 };
 
@@ -51,10 +50,11 @@ class HttpsConnection {
   // name. Unavailable with the reason if that fails. Once.
   virtual void Open(Opened done) = 0;
 
-  // Writes `request` (a whole HTTP/1.1 request) and reads its response, all within `timeout`. From
-  // this call on, bytes may have left. One exchange at a time, after Open or after an exchange that
-  // was reusable.
-  virtual void Exchange(std::string request, absl::Duration timeout, Exchanged done) = 0;
+  // Writes `request` (a whole HTTP/1.1 request) and reads its response, whose body may have
+  // `body_limit` bytes, all within `timeout`. From this call on, bytes may have left. One exchange at
+  // a time, after Open or after an exchange that was reusable.
+  virtual void Exchange(std::string request, absl::Duration timeout, size_t body_limit,
+                        Exchanged done) = 0;
 
   // The connection is idle: calls `gone` once when the peer ends it, sends anything, or `timeout`
   // passes. Not called after TakeFromIdle or Shut.

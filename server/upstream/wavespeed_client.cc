@@ -11,6 +11,7 @@
 #include "server/net/monotonic_clock.h"
 #include "server/net/tls.h"
 #include "server/wavespeed/answer.h"
+#include "server/wavespeed/history.h"
 #include "server/wavespeed/request.h"
 
 namespace dreamgate::upstream {
@@ -19,6 +20,9 @@ namespace {
 
 // Shorter prompts are words that any message may contain.
 constexpr size_t kPromptWorthHiding = 32;
+
+// Bytes of a page of history: 100 tasks with their prompts, in which a character may take 12.
+constexpr size_t kHistoryLimit = size_t{16} << 20;
 
 int HttpStatusOf(const HttpResult& result) {
   const auto* answer = std::get_if<wavespeed::HttpAnswer>(&result);
@@ -41,6 +45,23 @@ core::PollOutcome JudgePoll(const HttpResult& result, const std::string& task_id
   return wavespeed::ReadPollAnswer(std::get<wavespeed::HttpAnswer>(result), task_id, context);
 }
 
+core::HistoryOutcome JudgeHistory(const HttpResult& result, int page,
+                                  const wavespeed::AnswerContext& context) {
+  if (const auto* failure = std::get_if<HttpFailure>(&result)) {
+    return core::HistoryFailed{0, failure->problem, std::nullopt};
+  }
+  return wavespeed::ReadHistoryAnswer(std::get<wavespeed::HttpAnswer>(result), page, context);
+}
+
+// Whether upstream took offence at the member that not every version of its API knows.
+bool RefusesInputs(const HttpResult& result, const core::HistoryOutcome& outcome) {
+  const auto* answer = std::get_if<wavespeed::HttpAnswer>(&result);
+  const auto* failed = std::get_if<core::HistoryFailed>(&outcome);
+  return answer != nullptr && failed != nullptr &&
+         (failed->http_status == 400 || failed->http_status == 422) &&
+         absl::StrContains(answer->body, "include_inputs");
+}
+
 bool IsHeaderText(absl::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_isprint(static_cast<unsigned char>(c));
@@ -50,12 +71,34 @@ bool IsHeaderText(absl::string_view text) {
 }  // namespace
 
 struct WaveSpeedClient::Shared {
-  Shared(core::Events& the_events, std::unique_ptr<ApiKey> the_key)
-      : events(the_events), key(std::move(the_key)) {}
+  Shared(core::Events& the_events, std::unique_ptr<ApiKey> the_key, WaveSpeedOptions the_options,
+         net::Url the_base)
+      : events(the_events),
+        key(std::move(the_key)),
+        options(std::move(the_options)),
+        base(std::move(the_base)) {}
 
   core::Events& events;
-  std::unique_ptr<ApiKey> key;
-  UpstreamHealth health;  // times and message only
+  const std::unique_ptr<ApiKey> key;
+  const WaveSpeedOptions options;
+  const net::Url base;
+  UpstreamHealth health;            // times and message only
+  bool inputs_are_refused = false;  // history answers only where `include_inputs` is left out
+
+  std::string RequestText(const char* method, const std::string& target,
+                          const std::string& body) const {
+    // Nothing in here can break a line: the key, the target and the agent were checked.
+    std::string text =
+        absl::StrCat(method, " ", base.path, target, " HTTP/1.1\r\nHost: ", base.Authority(),
+                     "\r\nUser-Agent: ", options.user_agent, "\r\nAccept: application/json",
+                     "\r\nAuthorization: Bearer ", key->Current(), "\r\n");
+    if (!body.empty()) {
+      absl::StrAppend(&text, "Content-Type: application/json\r\nContent-Length: ", body.size(),
+                      "\r\n");
+    }
+    absl::StrAppend(&text, "\r\n", body);
+    return text;
+  }
 
   wavespeed::AnswerContext Context(const std::string& key_used, const std::string& prompt) const {
     wavespeed::AnswerContext context;
@@ -90,6 +133,13 @@ struct WaveSpeedClient::Shared {
     if (failed.problem == core::PollProblem::kCredentialsRejected) key->Reread();
     // An unknown task says nothing about upstream's health.
     if (failed.problem != core::PollProblem::kNotFound) NoteFailure(failed.message);
+  }
+
+  void Note(const core::HistoryOutcome& outcome) {
+    if (std::holds_alternative<core::HistoryPage>(outcome)) return NoteSuccess();
+    const auto& failed = std::get<core::HistoryFailed>(outcome);
+    if (failed.http_status == 401 || failed.http_status == 403) key->Reread();
+    NoteFailure(failed.message);
   }
 };
 
@@ -141,42 +191,26 @@ WaveSpeedClient::WaveSpeedClient(net::Loop& loop, net::Resolver& resolver, core:
                                  std::unique_ptr<ApiKey> key, const WaveSpeedOptions& options,
                                  net::Url base, HttpsClientOptions client_options)
     : loop_(loop),
-      options_(options),
-      base_(std::move(base)),
-      shared_(std::make_shared<Shared>(events, std::move(key))),
-      https_(loop, resolver, std::move(client_options)) {}
+      shared_(std::make_shared<Shared>(events, std::move(key), options, std::move(base))),
+      https_(std::make_shared<HttpsClient>(loop, resolver, std::move(client_options))) {}
 
 WaveSpeedClient::~WaveSpeedClient() = default;
 
-std::string WaveSpeedClient::RequestText(const char* method, const std::string& target,
-                                         const std::string& body) const {
-  // Nothing in here can break a line: the key, the target and the agent were checked.
-  std::string text =
-      absl::StrCat(method, " ", base_.path, target, " HTTP/1.1\r\nHost: ", base_.Authority(),
-                   "\r\nUser-Agent: ", options_.user_agent, "\r\nAccept: application/json",
-                   "\r\nAuthorization: Bearer ", shared_->key->Current(), "\r\n");
-  if (!body.empty()) {
-    absl::StrAppend(&text, "Content-Type: application/json\r\nContent-Length: ", body.size(),
-                    "\r\n");
-  }
-  absl::StrAppend(&text, "\r\n", body);
-  return text;
-}
-
 void WaveSpeedClient::CreateTask(const core::CreateTaskRequest& request,
                                  core::Completion<core::CreateOutcome> done) {
-  std::string webhook = options_.webhook_url;
+  const WaveSpeedOptions& options = shared_->options;
+  std::string webhook = options.webhook_url;
   if (!webhook.empty()) {
     absl::StrAppend(&webhook, absl::EndsWith(webhook, "/") ? "" : "/", request.attempt_token);
   }
   HttpRequest post;
-  post.text = RequestText("POST", wavespeed::CreateTarget(options_.model, webhook),
-                          wavespeed::CreateBody(request));
+  post.text = shared_->RequestText("POST", wavespeed::CreateTarget(options.model, webhook),
+                                   wavespeed::CreateBody(request));
   post.idempotent = false;
-  post.timeout = options_.late_answer_timeout;
-  https_.Send(std::move(post), [shared = shared_, start = net::MonotonicNow(),
-                                key = shared_->key->Current(), prompt = request.prompt,
-                                done = std::move(done)](HttpResult result) mutable {
+  post.timeout = options.late_answer_timeout;
+  https_->Send(std::move(post), [shared = shared_, start = net::MonotonicNow(),
+                                 key = shared_->key->Current(), prompt = request.prompt,
+                                 done = std::move(done)](HttpResult result) mutable {
     core::CreateOutcome outcome = JudgeCreate(result, shared->Context(key, prompt));
     shared->events.UpstreamRequest("create", HttpStatusOf(result), net::MonotonicNow() - start);
     shared->Note(outcome);
@@ -194,10 +228,10 @@ void WaveSpeedClient::GetTask(const std::string& upstream_id,
     return;
   }
   HttpRequest get;
-  get.text = RequestText("GET", wavespeed::ResultTarget(upstream_id), "");
+  get.text = shared_->RequestText("GET", wavespeed::ResultTarget(upstream_id), "");
   get.idempotent = true;
-  get.timeout = options_.get_timeout;
-  https_.Send(
+  get.timeout = shared_->options.get_timeout;
+  https_->Send(
       std::move(get), [shared = shared_, start = net::MonotonicNow(), key = shared_->key->Current(),
                        upstream_id, done = std::move(done)](HttpResult result) mutable {
         core::PollOutcome outcome = JudgePoll(result, upstream_id, shared->Context(key, ""));
@@ -207,13 +241,50 @@ void WaveSpeedClient::GetTask(const std::string& upstream_id,
       });
 }
 
+void WaveSpeedClient::ListTasks(const core::HistoryQuery& query,
+                                core::Completion<core::HistoryOutcome> done) {
+  AskForPage(shared_, https_, query, !shared_->inputs_are_refused, std::move(done));
+}
+
+void WaveSpeedClient::AskForPage(const std::shared_ptr<Shared>& shared,
+                                 const std::weak_ptr<HttpsClient>& https,
+                                 const core::HistoryQuery& query, bool include_inputs,
+                                 core::Completion<core::HistoryOutcome> done) {
+  const std::shared_ptr<HttpsClient> client = https.lock();
+  if (client == nullptr) {
+    return std::move(done)(core::HistoryFailed{0, "the client is closed", std::nullopt});
+  }
+  HttpRequest post;
+  post.text =
+      shared->RequestText("POST", wavespeed::HistoryTarget(),
+                          wavespeed::HistoryBody(query, shared->options.model, include_inputs));
+  post.idempotent = true;  // it only reads
+  post.timeout = shared->options.list_timeout;
+  post.body_limit = kHistoryLimit;
+  client->Send(std::move(post), [shared, https, query, include_inputs, start = net::MonotonicNow(),
+                                 key = shared->key->Current(),
+                                 done = std::move(done)](HttpResult result) mutable {
+    core::HistoryOutcome outcome = JudgeHistory(result, query.page, shared->Context(key, ""));
+    shared->events.UpstreamRequest("list", HttpStatusOf(result), net::MonotonicNow() - start);
+    if (include_inputs && RefusesInputs(result, outcome)) {
+      return AskForPage(shared, https, query, /*include_inputs=*/false, std::move(done));
+    }
+    // Remembered only where leaving it out was the cure.
+    if (!include_inputs && std::holds_alternative<core::HistoryPage>(outcome)) {
+      shared->inputs_are_refused = true;
+    }
+    shared->Note(outcome);
+    std::move(done)(std::move(outcome));
+  });
+}
+
 std::string WaveSpeedClient::KeyFingerprint() const { return shared_->key->Fingerprint(); }
 
-void WaveSpeedClient::Close(absl::AnyInvocable<void() &&> done) { https_.Close(std::move(done)); }
+void WaveSpeedClient::Close(absl::AnyInvocable<void() &&> done) { https_->Close(std::move(done)); }
 
 UpstreamHealth WaveSpeedClient::Health() const {
   UpstreamHealth health = shared_->health;
-  const PoolCounts counts = https_.Counts();
+  const PoolCounts counts = https_->Counts();
   health.open_connections = counts.open;
   health.idle_connections = counts.idle;
   health.requests_in_flight = counts.in_flight;

@@ -1,5 +1,6 @@
 // core's Upstream port over WaveSpeed's REST API. Owned by app, entered on the loop only. It
-// carries each request to one origin only, never follows a redirect, and never sends a POST twice.
+// carries each request to one origin only, never follows a redirect, and never sends the paid POST
+// twice.
 #ifndef DREAMGATE_SERVER_UPSTREAM_WAVESPEED_CLIENT_H_
 #define DREAMGATE_SERVER_UPSTREAM_WAVESPEED_CLIENT_H_
 
@@ -29,6 +30,7 @@ struct WaveSpeedOptions {
   absl::Duration connect_timeout = absl::Seconds(5);  // resolving and all addresses together
   absl::Duration tls_timeout = absl::Seconds(5);
   absl::Duration get_timeout = absl::Seconds(30);
+  absl::Duration list_timeout = absl::Seconds(30);  // a page of history
   // How long the socket of a POST is read; a late answer is the best evidence there is.
   absl::Duration late_answer_timeout = absl::Minutes(5);
   absl::Duration queue_timeout = absl::Seconds(10);  // waiting for a free connection
@@ -40,7 +42,7 @@ struct WaveSpeedOptions {
 
 // Facts for the status page.
 struct UpstreamHealth {
-  std::optional<absl::Time> last_success;  // a task accepted or seen
+  std::optional<absl::Time> last_success;  // a task accepted or seen, or history read
   std::optional<absl::Time> last_failure;
   std::string last_failure_message;
   int open_connections = 0;
@@ -63,6 +65,10 @@ class WaveSpeedClient : public core::Upstream {
   void CreateTask(const core::CreateTaskRequest& request,
                   core::Completion<core::CreateOutcome> done) override;
   void GetTask(const std::string& upstream_id, core::Completion<core::PollOutcome> done) override;
+  // Asks for the tasks' inputs, too, until upstream has refused that once; then the same page is
+  // asked for again without, as are all later ones.
+  void ListTasks(const core::HistoryQuery& query,
+                 core::Completion<core::HistoryOutcome> done) override;
   std::string KeyFingerprint() const override;
 
   // Closes every connection: POSTs not yet begun end as CreateNotSent, others as CreateUnknown.
@@ -72,20 +78,21 @@ class WaveSpeedClient : public core::Upstream {
   UpstreamHealth Health() const;
 
  private:
-  // What answers are judged with; shared with the completions, which may outlive the client.
+  // What requests are made and answers judged with; shared with the completions, which may outlive
+  // the client.
   struct Shared;
 
   WaveSpeedClient(net::Loop& loop, net::Resolver& resolver, core::Events& events,
                   std::unique_ptr<ApiKey> key, const WaveSpeedOptions& options, net::Url base,
                   HttpsClientOptions client_options);
-  std::string RequestText(const char* method, const std::string& target,
-                          const std::string& body) const;
+  // One question for a page; `https` is gone once the client is.
+  static void AskForPage(const std::shared_ptr<Shared>& shared,
+                         const std::weak_ptr<HttpsClient>& https, const core::HistoryQuery& query,
+                         bool include_inputs, core::Completion<core::HistoryOutcome> done);
 
   net::Loop& loop_;
-  const WaveSpeedOptions options_;
-  const net::Url base_;
-  std::shared_ptr<Shared> shared_;
-  HttpsClient https_;
+  const std::shared_ptr<Shared> shared_;
+  const std::shared_ptr<HttpsClient> https_;  // owned; shared for being referred to weakly
 };
 
 }  // namespace dreamgate::upstream

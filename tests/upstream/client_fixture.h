@@ -121,6 +121,20 @@ class ClientTest : public ::testing::Test {
     });
     return promise->get_future();
   }
+  std::future<core::HistoryOutcome> StartList(core::HistoryQuery query) {
+    auto promise = std::make_shared<std::promise<core::HistoryOutcome>>();
+    loop_.Post([this, promise, query] {
+      client_->ListTasks(query, [this, promise](core::HistoryOutcome outcome) {
+        EXPECT_TRUE(loop_.OnLoop());
+        promise->set_value(std::move(outcome));
+      });
+    });
+    return promise->get_future();
+  }
+  // The tasks of the last hour.
+  core::HistoryOutcome List(int page = 1) {
+    return StartList({absl::Now() - absl::Hours(1), page}).get();
+  }
   core::CreateOutcome Create() { return StartCreate().get(); }
   core::PollOutcome Get(const std::string& id = "t1") { return StartGet(id).get(); }
 
