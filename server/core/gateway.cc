@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/core/reconciler.h"
+#include "server/core/retention.h"
 #include "server/core/submitter.h"
 #include "server/core/tracker.h"
 #include "server/core/watch_hub.h"
@@ -21,7 +23,10 @@ Gateway::Gateway(const Ports& ports, const Options& options)
     : ports_(ports), options_(options), hub_(std::make_unique<WatchHub>(ports, options)) {
   tracker_ = std::make_unique<Tracker>(ports, options, *hub_);
   submitter_ = std::make_unique<Submitter>(ports, options, *tracker_);
+  reconciler_ = std::make_unique<Reconciler>(ports, options, *tracker_, *submitter_);
+  retention_ = std::make_unique<Retention>(ports, options);
   hub_->set_tracker(tracker_.get());
+  tracker_->set_evidence_sink(reconciler_.get());
   ports_.ledger.set_commit_observer(hub_.get());
 }
 
@@ -35,6 +40,8 @@ void Gateway::Start(Completion<absl::Status> done) {
           return;
         }
         for (const Unfinished& left_behind : *unfinished) submitter_->Recover(left_behind);
+        reconciler_->Start();
+        retention_->Start();
         std::move(done)(absl::OkStatus());
       }));
 }
@@ -56,6 +63,7 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
   const auto visible = [this, key](const Prediction& prediction) {
     return IsVisible(prediction) || tracker_->AcknowledgedEarly(key);
   };
+  tracker_->Touch(key);
   if (auto followed = tracker_->Find(key); followed != nullptr && visible(*followed)) {
     ports_.executor.Post([done = std::move(done), followed = std::move(followed)]() mutable {
       std::move(done)(std::move(followed));
@@ -105,6 +113,11 @@ void Gateway::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watche
 
 void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_->Unwatch(watcher); }
 
+void Gateway::OnCallback(std::string attempt_token, std::string upstream_id,
+                         Completion<absl::Status> done) {
+  reconciler_->OnCallback(std::move(attempt_token), std::move(upstream_id), std::move(done));
+}
+
 void Gateway::Drain() {
   draining_ = true;
   hub_->Drain();
@@ -115,6 +128,8 @@ int64_t Gateway::submissions_in_flight() const { return submitter_->posts_in_fli
 GatewayStatus Gateway::Status() const {
   GatewayStatus status;
   status.predictions_in_flight = tracker_->in_flight();
+  status.predictions_unresolved = static_cast<int64_t>(tracker_->Unresolved().size());
+  status.orphans = reconciler_->orphans();
   status.watchers = hub_->watchers();
   status.polling_paused = tracker_->polling_paused();
   status.draining = draining_;

@@ -22,6 +22,8 @@
 
 namespace dreamgate::core {
 
+class Reconciler;
+class Retention;
 class Submitter;
 class Tracker;
 class WatchHub;
@@ -70,6 +72,8 @@ struct InFlight {
 
 struct GatewayStatus {
   int64_t predictions_in_flight = 0;
+  int64_t predictions_unresolved = 0;
+  int64_t orphans = 0;  // tasks that no prediction follows, looked at until they end
   int64_t watchers = 0;
   bool polling_paused = false;  // upstream refused the key while polling
   bool draining = false;
@@ -98,6 +102,13 @@ class Gateway {
   // Forgets the watcher; harmless if it is not (or no longer) known.
   void Unwatch(const std::shared_ptr<Watcher>& watcher);
 
+  // A verified callback for the attempt with this token: evidence that upstream created this task for
+  // it, whatever the POST was answered. Binds it if need be and looks at the task at once. `done` is
+  // called once it is durable: NotFoundError (absl) if no attempt has the token, a MakeError of
+  // LEDGER_UNAVAILABLE if upstream should call again.
+  void OnCallback(std::string attempt_token, std::string upstream_id,
+                  Completion<absl::Status> done);
+
   // Tells every watcher to leave and refuses new submissions and watches with DRAINING. What was
   // sent upstream goes on.
   void Drain();
@@ -113,6 +124,8 @@ class Gateway {
   bool draining_ = false;
   std::unique_ptr<Tracker> tracker_;
   std::unique_ptr<Submitter> submitter_;
+  std::unique_ptr<Reconciler> reconciler_;
+  std::unique_ptr<Retention> retention_;
   std::unique_ptr<WatchHub> hub_;
   Lifeline lifeline_;
 };

@@ -128,6 +128,41 @@ struct PollFailed {
 };
 using PollOutcome = std::variant<PollObserved, PollFailed>;
 
+// What a task was asked to make, as far as it can be compared.
+struct TaskInput {
+  std::string prompt;
+  std::string aspect_ratio;  // upstream's spelling, for example "16:9"
+  int64_t seed = 0;          // >= 0
+
+  friend auto operator<=>(const TaskInput&, const TaskInput&) = default;
+};
+
+// A task as upstream's history lists it. Evidence that it exists, no more: what it has come to is for
+// a GET to say.
+struct HistoryItem {
+  std::string upstream_id;  // never empty, URL-safe
+  std::string model;        // empty: not said
+  std::string raw_status;
+  std::optional<absl::Time> create_time;  // by upstream's clock
+  std::optional<TaskInput> input;         // unset: not said, or not all of it
+};
+struct HistoryQuery {
+  absl::Time created_after;  // by upstream's clock
+  int page = 1;              // from 1, newest tasks first
+};
+struct HistoryPage {
+  std::vector<HistoryItem> items;
+  bool more = false;  // there is another page
+  // Upstream's clock minus ours, from the answer's Date; unset: it had none.
+  std::optional<absl::Duration> clock_offset;
+};
+struct HistoryFailed {
+  int http_status = 0;  // 0: no answer
+  std::string message;
+  std::optional<absl::Duration> retry_after;
+};
+using HistoryOutcome = std::variant<HistoryPage, HistoryFailed>;
+
 class Upstream {
  public:
   virtual ~Upstream() = default;
@@ -136,6 +171,8 @@ class Upstream {
   virtual void CreateTask(const CreateTaskRequest& request, Completion<CreateOutcome> done) = 0;
   // One look at one task; no retries of its own beyond a stale pooled connection.
   virtual void GetTask(const std::string& upstream_id, Completion<PollOutcome> done) = 0;
+  // One page of the account's tasks of the last days. Free, but not for polling.
+  virtual void ListTasks(const HistoryQuery& query, Completion<HistoryOutcome> done) = 0;
   // SHA-256 based fingerprint (16 hex digits) of the key now in use; never the key.
   virtual std::string KeyFingerprint() const = 0;
 };
@@ -149,13 +186,11 @@ struct Attempt {
   absl::Time start_time;
 };
 
-enum class AttemptResult { kAccepted = 1, kRejected = 2, kNotSent = 3, kUnknown = 4 };
-
 struct AttemptOutcome {
   int number = 1;
   AttemptResult result = AttemptResult::kUnknown;
   absl::Time time;
-  std::string upstream_id;  // if accepted
+  std::string upstream_id;  // if accepted or orphaned
   int http_status = 0;
   std::string message;
 };
@@ -236,6 +271,60 @@ struct Unfinished {
   Attempt last_attempt;
 };
 
+// An attempt and what is needed to recognise the task that it may have created.
+struct StoredAttempt {
+  std::string tenant;
+  std::string prediction_id;
+  Attempt attempt;
+  std::optional<AttemptResult> result;  // unset: not known yet
+  std::optional<absl::Time> result_time;
+  std::string upstream_id;           // if accepted or orphaned
+  bool latest = true;                // the prediction has no later attempt
+  State state = State::kSubmitting;  // the prediction's
+  TaskInput input;
+  std::string model;
+  std::string key_fingerprint;
+};
+
+// What the ledger knows about a piece of upstream's history, as of one moment.
+struct AttemptReviewQuery {
+  absl::Time started_after;  // attempts that began earlier are left out of `open` and `accepted`
+  std::vector<std::string> upstream_ids;  // as history shows them
+  bool with_accepted = true;              // false: leave `accepted` empty
+};
+struct AttemptReview {
+  // Attempts that may have created a task which nobody has: result unset, UNKNOWN or ABSENT. Oldest
+  // first.
+  std::vector<StoredAttempt> open;
+  // Those of the query's upstream ids that some attempt has, orphans included. Sorted.
+  std::vector<std::string> bound;
+  // Tasks that upstream must know, accepted for attempts that began after `started_after`.
+  struct Accepted {
+    std::string upstream_id;
+    absl::Time time;  // when the ledger learned of it
+    std::string key_fingerprint;
+  };
+  std::vector<Accepted> accepted;
+};
+
+// A task that was paid for and that no live prediction follows.
+struct Orphan {
+  std::string tenant;
+  std::string prediction_id;
+  int attempt_number = 1;
+  std::string upstream_id;
+  absl::Time found_time;
+};
+struct OrphanRecord {
+  Orphan orphan;
+  bool ended = false;           // it need not be looked at any more
+  std::vector<Output> outputs;  // its videos; become the prediction's recovered outputs
+};
+struct OrphanResult {
+  bool news = false;  // false: the ledger had all of this already, or an attempt has the task
+  std::shared_ptr<const Prediction> prediction;  // as it is now
+};
+
 // Told of every committed transition, on the loop, in commit order, before the proposer's completion.
 class CommitObserver {
  public:
@@ -260,6 +349,19 @@ class Ledger {
   virtual void List(ListQuery query, Completion<absl::StatusOr<ListPage>> done) = 0;
   // Takes ownership (owner epoch and lease) of everything not terminal and returns it.
   virtual void TakeOverUnfinished(Completion<absl::StatusOr<std::vector<Unfinished>>> done) = 0;
+
+  virtual void ReviewAttempts(AttemptReviewQuery query,
+                              Completion<absl::StatusOr<AttemptReview>> done) = 0;
+  // NotFoundError (absl) if no attempt has this token.
+  virtual void FindAttempt(std::string token, Completion<absl::StatusOr<StoredAttempt>> done) = 0;
+  // The attempt becomes ORPHANED if that is legal; one that has a task of its own keeps it, and the
+  // orphan is kept beside it. NotFoundError (absl) if there is no such attempt (any more).
+  virtual void RecordOrphan(OrphanRecord record, Completion<absl::StatusOr<OrphanResult>> done) = 0;
+  // The orphans that have not ended, oldest first.
+  virtual void ListOrphans(Completion<absl::StatusOr<std::vector<Orphan>>> done) = 0;
+  // Forgets at most `most` predictions that ended before `time`, oldest first, and their request ids.
+  // Answers how many; fewer than `most`: there are no more.
+  virtual void Prune(absl::Time ended_before, int most, Completion<absl::StatusOr<int>> done) = 0;
 };
 
 // ------------------------------------------------------------------------------------------ watching
@@ -336,7 +438,7 @@ class Events {
   virtual void Log(LogLevel, absl::string_view /*message*/, const LogFields& /*fields*/ = {}) {}
   // outcome: "accepted", "replayed", "rejected", "unresolved", "not_sent", "refused" (never reserved).
   virtual void SubmissionFinished(absl::string_view /*outcome*/, absl::Duration /*took*/) {}
-  // operation: "create", "get"; status: HTTP status, 0 for none.
+  // operation: "create", "get", "list"; status: HTTP status, 0 for none.
   virtual void UpstreamRequest(absl::string_view /*operation*/, int /*http_status*/,
                                absl::Duration /*took*/) {}
   virtual void TransitionCommitted(State /*state*/, TransitionSource /*source*/) {}
@@ -352,6 +454,11 @@ class Events {
                            absl::Duration /*took*/) {}
   // A video was paid for and is bound to no live prediction.
   virtual void OrphanRecorded() {}
+  // What evidence an UNRESOLVED prediction was decided by: "answer", "webhook", "history", "absence",
+  // "none" (given up).
+  virtual void Reconciled(absl::string_view /*evidence*/) {}
+  // How many are UNRESOLVED now.
+  virtual void PredictionsUnresolved(int64_t /*count*/) {}
 };
 
 }  // namespace dreamgate::core

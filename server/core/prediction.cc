@@ -7,45 +7,6 @@
 
 namespace dreamgate::core {
 
-absl::string_view StateName(State state) {
-  switch (state) {
-    case State::kQueued: return "QUEUED";
-    case State::kSubmitting: return "SUBMITTING";
-    case State::kUnresolved: return "UNRESOLVED";
-    case State::kCreated: return "CREATED";
-    case State::kProcessing: return "PROCESSING";
-    case State::kCompleted: return "COMPLETED";
-    case State::kFailed: return "FAILED";
-    case State::kCancelled: return "CANCELLED";
-    case State::kTimedOut: return "TIMED_OUT";
-    case State::kDeleted: return "DELETED";
-  }
-  return "UNKNOWN";
-}
-
-bool IsTerminal(State state) { return state >= State::kCompleted; }
-
-bool IsLegalTransition(State from, State to) {
-  switch (from) {
-    case State::kQueued:
-      return to == State::kSubmitting || to == State::kFailed || to == State::kCancelled;
-    case State::kSubmitting:
-      return to == State::kCreated || to == State::kProcessing || to == State::kUnresolved ||
-             to == State::kQueued || IsTerminal(to);
-    case State::kUnresolved:
-      return to == State::kCreated || to == State::kProcessing || to == State::kSubmitting ||
-             IsTerminal(to);
-    case State::kCreated: return to == State::kProcessing || IsTerminal(to);
-    case State::kProcessing: return IsTerminal(to);
-    case State::kCompleted:
-    case State::kFailed:
-    case State::kCancelled:
-    case State::kTimedOut:
-    case State::kDeleted: return false;
-  }
-  return false;
-}
-
 absl::string_view FailureCodeName(FailureCode code) {
   switch (code) {
     case FailureCode::kModerated: return "MODERATED";
@@ -113,7 +74,6 @@ Prediction Apply(Prediction prediction, const Transition& transition) {
   if (transition.upstream_id) prediction.upstream_id = *transition.upstream_id;
   if (transition.upstream_status) prediction.upstream_status = *transition.upstream_status;
   if (transition.outputs) prediction.outputs = *transition.outputs;
-  if (transition.recovered_outputs) prediction.recovered_outputs = *transition.recovered_outputs;
   if (transition.failure) prediction.failure = *transition.failure;
   if (transition.inference_time) prediction.inference_time = *transition.inference_time;
   if (transition.upstream_create_time) {

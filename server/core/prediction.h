@@ -1,5 +1,6 @@
-// What a prediction is: its states, the legal transitions between them, and what each transition
-// changes. Plain values, no I/O; safe to copy and, once shared as `const`, to read from any thread.
+// What a prediction is, and what each transition changes; which transitions are legal is in
+// state_machine.h. Plain values, no I/O; safe to copy and, once shared as `const`, to read from any
+// thread.
 //
 // A prediction is the fold of its transitions over the reservation it began with. Ledger, watch hub
 // and API all rebuild past and present from the same function, `Apply`.
@@ -15,30 +16,9 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/core/state_machine.h"
 
 namespace dreamgate::core {
-
-// Numbers are stored in the ledger and equal those of dreamgate.v1.PredictionState: never renumber.
-enum class State {
-  kQueued = 1,      // durable, not yet sent upstream
-  kSubmitting = 2,  // the POST is in flight
-  kUnresolved = 3,  // the POST's outcome is unknown
-  kCreated = 4,
-  kProcessing = 5,
-  kCompleted = 6,  // from here on: terminal
-  kFailed = 7,
-  kCancelled = 8,
-  kTimedOut = 9,
-  kDeleted = 10,
-};
-
-// The name as callers see it, for example "UNRESOLVED".
-absl::string_view StateName(State state);
-
-bool IsTerminal(State state);
-
-// The table of legal edges. Everything else that is observed is dropped and counted.
-bool IsLegalTransition(State from, State to);
 
 // Numbers are stored in the ledger and equal those of dreamgate.v1.FailureCode: never renumber.
 enum class FailureCode {
@@ -112,7 +92,6 @@ struct Transition {
   std::optional<std::string> upstream_id;
   std::optional<std::string> upstream_status;  // the raw string, also when unknown to us
   std::optional<std::vector<Output>> outputs;
-  std::optional<std::vector<Output>> recovered_outputs;
   std::optional<Failure> failure;
   std::optional<absl::Duration> inference_time;
   std::optional<absl::Time> upstream_create_time;
@@ -140,13 +119,16 @@ struct Prediction {
   std::string key_fingerprint;  // which upstream key paid for it; never the key
   absl::Time create_time;
 
+  // Videos paid for beside this prediction or after it had been given up. Found late and no transition:
+  // the one thing that may still change once the state is terminal.
+  std::vector<Output> recovered_outputs;
+
   // Changed by transitions.
   State state = State::kQueued;
   int64_t sequence = 0;
   std::string upstream_id;
   std::string upstream_status;
   std::vector<Output> outputs;
-  std::vector<Output> recovered_outputs;
   std::optional<Failure> failure;
   std::optional<absl::Duration> inference_time;
   std::optional<absl::Time> upstream_create_time;

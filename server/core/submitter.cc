@@ -114,7 +114,8 @@ struct Submitter::Flight {
   Attempt attempt;
   Phase phase = Phase::kReserving;
   bool withdrawing = false;  // its reservation is being undone: nobody may join
-  bool told_unresolved = false;
+  bool known = false;        // its callers have the prediction: it cannot be taken back
+  bool unresolved = false;   // recorded for this attempt
   bool on_the_wire = false;  // its POST
   bool landed = false;
   bool holds_slot = false;
@@ -294,6 +295,7 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
   flight->resend.reset();
   // The last look at cancellation. From here on the work goes on whatever the callers do.
   const bool all_gone =
+      !flight->known &&
       std::all_of(flight->callers.begin(), flight->callers.end(),
                   [](Flight::Caller& caller) { return caller.cancelled && caller.cancelled(); });
   if (all_gone) {
@@ -312,9 +314,11 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
   task.attempt_token = flight->attempt.token;
   ++posts_in_flight_;
   flight->on_the_wire = true;
+  on_the_wire_.insert(KeyOf(*flight->prediction));
   ports_.upstream.CreateTask(task, lifeline_.Guard([this, flight](CreateOutcome outcome) {
     --posts_in_flight_;
     flight->on_the_wire = false;
+    on_the_wire_.erase(KeyOf(*flight->prediction));
     OnOutcome(flight, std::move(outcome));
     FreeSlot(*flight);  // if the callers have been answered already
   }));
@@ -335,13 +339,14 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
                          {.retry_after = kRetryHint}));
       return;
     case Flight::Phase::kSending: {
-      flight->told_unresolved = true;
+      flight->known = true;
+      flight->unresolved = true;
       outcome.result = AttemptResult::kUnknown;
       outcome.message = "no answer within the soft timeout";
       Transition unresolved;
       unresolved.state = State::kUnresolved;
       unresolved.source = TransitionSource::kGateway;
-      Record(flight, std::move(unresolved), std::move(outcome));
+      Record(flight, std::move(unresolved), std::move(outcome), /*unless_bound=*/true);
       return;
     }
     case Flight::Phase::kLeavingQueue:  // which looks at the time itself
@@ -364,7 +369,7 @@ void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome o
     OnRejected(flight, *rejected);
   } else if (auto* not_sent = std::get_if<CreateNotSent>(&outcome)) {
     OnNotSent(flight, *not_sent);
-  } else if (!flight->told_unresolved) {
+  } else if (!flight->unresolved) {
     AttemptOutcome recorded{flight->attempt.number,
                             AttemptResult::kUnknown,
                             ports_.clock.Now(),
@@ -374,20 +379,21 @@ void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome o
     Transition unresolved;
     unresolved.state = State::kUnresolved;
     unresolved.source = TransitionSource::kSubmitAnswer;
-    Record(flight, std::move(unresolved), std::move(recorded));
+    Record(flight, std::move(unresolved), std::move(recorded), /*unless_bound=*/true);
   }
 }
 
 void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected) {
   AttemptOutcome outcome{flight->attempt.number, AttemptResult::kRejected, ports_.clock.Now(), "",
                          rejected.http_status,   rejected.message};
-  if (flight->told_unresolved) {
+  // A callback may have shown the task already, and evidence wins over a refusal.
+  if (flight->known || tracker_.HasTask(KeyOf(*flight->prediction))) {
     // The caller has the prediction already, so the late refusal is how it ends.
     Transition failed;
     failed.state = State::kFailed;
     failed.source = TransitionSource::kSubmitAnswer;
     failed.failure = FailureFrom(rejected);
-    Record(flight, std::move(failed), std::move(outcome));
+    Record(flight, std::move(failed), std::move(outcome), /*unless_bound=*/true);
     return;
   }
   ports_.events.Log(LogLevel::kWarning, "upstream rejected a submission",
@@ -407,14 +413,14 @@ void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRe
 void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent) {
   AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
                          not_sent.message};
-  if (flight->told_unresolved) {
+  if (flight->known) {
     Transition failed;
     failed.state = State::kFailed;
     failed.source = TransitionSource::kSubmitAnswer;
     failed.failure =
         Failure{FailureCode::kSubmitNotCreated,
                 absl::StrCat("upstream could not be reached: ", not_sent.message), 0, true};
-    Record(flight, std::move(failed), std::move(outcome));
+    Record(flight, std::move(failed), std::move(outcome), /*unless_bound=*/true);
     return;
   }
   const absl::Duration delay = FullJitter(kConnectBackoff, flight->not_sent++, ports_.random);
@@ -439,7 +445,7 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
 }
 
 void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transition,
-                       AttemptOutcome outcome) {
+                       AttemptOutcome outcome, bool unless_bound) {
   if (transition.state == State::kUnresolved) {
     ports_.events.Log(LogLevel::kWarning, "the outcome of a submission is unknown",
                       {{"prediction", flight->prediction->id}, {"problem", outcome.message}});
@@ -448,6 +454,7 @@ void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transit
   Observation observation;
   observation.transition = std::move(transition);
   observation.attempt_outcome = std::move(outcome);
+  observation.unless_bound = unless_bound;
   observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
     Land(flight);
     AnswerCallers(flight, std::move(committed));
@@ -569,13 +576,33 @@ void Submitter::FillSlots() {
   }
 }
 
+void Submitter::SendAgain(std::shared_ptr<const Prediction> prediction, Attempt attempt) {
+  ports_.events.Log(LogLevel::kWarning, "sending a submission again after evidence of absence",
+                    {{"prediction", prediction->id}, {"attempt", absl::StrCat(attempt.number)}});
+  auto flight = std::make_shared<Flight>();
+  flight->request.tenant = prediction->tenant;
+  flight->request.request_id = prediction->request_id;
+  flight->start = ports_.clock.Now();
+  flight->prediction = std::move(prediction);
+  flight->attempt = std::move(attempt);
+  flight->known = true;
+  flight->landed = true;  // the request_id is the ledger's
+  // Only the POST's completion keeps it alive: it is in no table.
+  flight->soft_timeout =
+      ports_.timers.After(options_.submit_soft_timeout,
+                          lifeline_.Guard([this, waiting = std::weak_ptr<Flight>(flight)] {
+                            if (const auto still_there = waiting.lock()) OnSoftTimeout(still_there);
+                          }));
+  Send(flight);
+}
+
 void Submitter::Recover(const Unfinished& left_behind) {
   const Prediction& prediction = *left_behind.prediction;
+  const Recovery recovery = RecoveryOf(prediction.state);
   AttemptOutcome outcome{
       left_behind.last_attempt.number,       AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
       "the process ended before it was sent"};
-  if (prediction.state == State::kQueued) {
-    // Never sent and never acknowledged: the caller's retry begins anew.
+  if (recovery == Recovery::kWithdraw) {
     RejectRequest request;
     request.tenant = prediction.tenant;
     request.prediction_id = prediction.id;
@@ -584,7 +611,7 @@ void Submitter::Recover(const Unfinished& left_behind) {
     return;
   }
   tracker_.Adopt(left_behind.prediction);
-  if (prediction.state != State::kSubmitting) return;
+  if (recovery != Recovery::kReconcile || prediction.state == State::kUnresolved) return;
   // Nothing takes it back any more, and the earlier process may have told its caller OK.
   tracker_.MarkAcknowledgedEarly(KeyOf(prediction));
   outcome.result = AttemptResult::kUnknown;

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -37,6 +38,13 @@ class Submitter {
   // Brings what an earlier process left behind to a state that is known to be true.
   void Recover(const Unfinished& left_behind);
 
+  // Sends the POST of a further attempt, which the ledger knows of already: `prediction` is SUBMITTING
+  // with it. Callers know the prediction, so whatever becomes of the POST becomes its state.
+  void SendAgain(std::shared_ptr<const Prediction> prediction, Attempt attempt);
+
+  // True while a POST for this prediction may still be answered.
+  bool OnTheWire(const PredictionKey& key) const { return on_the_wire_.contains(key); }
+
   // POSTs whose outcome is not known yet, late ones included.
   int64_t posts_in_flight() const { return posts_in_flight_; }
 
@@ -59,8 +67,9 @@ class Submitter {
   void SubmitSuccessors(Flight& flight);
   // Answers a call that gets no flight of its own.
   void Refuse(Completion<absl::StatusOr<SubmitAnswer>> done, absl::Status error);
-  // Records a state and answers with what was committed.
-  void Record(const std::shared_ptr<Flight>& flight, Transition transition, AttemptOutcome outcome);
+  // Records a state and answers with what was committed. `unless_bound`: not if a task has been found.
+  void Record(const std::shared_ptr<Flight>& flight, Transition transition, AttemptOutcome outcome,
+              bool unless_bound = false);
   // Withdraws the prediction, answers with `error`, and remembers the rejection or frees the
   // request_id, which stays taken until that is durable.
   void Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome outcome,
@@ -86,6 +95,7 @@ class Submitter {
   std::list<std::shared_ptr<Flight>> queue_;  // QUEUED, first in first out
   int64_t slots_used_ = 0;                    // of options_.max_submits_in_flight
   int64_t posts_in_flight_ = 0;
+  std::set<PredictionKey> on_the_wire_;
   uint64_t next_reject_ = 0;
   std::map<uint64_t, std::unique_ptr<Timers::Timer>> reject_retries_;
   Lifeline lifeline_;

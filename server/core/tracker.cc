@@ -18,9 +18,27 @@ constexpr int kNotFoundLooks = 5;
 constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);
 constexpr absl::Duration kNotFoundInterval = absl::Minutes(5);
 
-bool Holds(const Observation& observation, State state) {
+bool Holds(const Observation& observation, State state, absl::string_view upstream_id) {
   return IsLegalTransition(state, observation.transition.state) &&
-         observation.only_in.value_or(state) == state;
+         observation.only_in.value_or(state) == state &&
+         (!observation.unless_bound || upstream_id.empty());
+}
+
+// While nobody watches, looks are this much farther apart. Who asked for the state counts as watching
+// for a while.
+constexpr int kUnwatchedFactor = 2;
+constexpr absl::Duration kInterest = absl::Minutes(1);
+
+// What decided an UNRESOLVED prediction.
+absl::string_view EvidenceName(const Transition& decided) {
+  switch (decided.source) {
+    case TransitionSource::kSubmitAnswer: return "answer";
+    case TransitionSource::kWebhook: return "webhook";
+    case TransitionSource::kReconciliation: return decided.upstream_id ? "history" : "absence";
+    case TransitionSource::kPoll:
+    case TransitionSource::kGateway: break;
+  }
+  return "none";
 }
 
 bool IsPolled(State state) { return state == State::kCreated || state == State::kProcessing; }
@@ -53,6 +71,8 @@ void Tracker::Adopt(std::shared_ptr<const Prediction> prediction) {
   const auto [position, inserted] = entries_.try_emplace(key);
   if (!inserted) return;
   position->second.current = std::move(prediction);
+  position->second.adopted = ports_.clock.Now();
+  CountUnresolved(nullptr, position->second.current.get());
   ++in_flight_of_tenant_[key.first];
   ports_.events.PredictionsInFlight(in_flight());
   OnAdvanced(key);
@@ -61,15 +81,23 @@ void Tracker::Adopt(std::shared_ptr<const Prediction> prediction) {
 void Tracker::Record(const PredictionKey& key, Observation observation) {
   Entry* entry = EntryOf(key);
   if (entry == nullptr) {
-    Drop(key, std::move(observation), "unbound", nullptr);
+    Drop(key, std::move(observation), "unbound", nullptr, "");
     return;
   }
-  // Judge against what will be true once everything waiting is written.
-  const State latest =
-      entry->pending.empty() ? entry->current->state : entry->pending.back().transition.state;
-  if (!Holds(observation, latest)) {
-    const absl::string_view why = latest == observation.transition.state ? "repeated" : "illegal";
-    Drop(key, std::move(observation), why, entry->current);
+  const Prospect prospect = ProspectOf(*entry);
+  if (!Holds(observation, prospect.state, prospect.upstream_id)) {
+    if (!entry->pending.empty() && observation.done) {
+      // What makes it obsolete is not written yet.
+      Observation& last = entry->pending.back();
+      last.done = [first = std::move(last.done), then = std::exchange(observation.done, nullptr)](
+                      std::shared_ptr<const Prediction> committed) mutable {
+        if (first) std::move(first)(committed);
+        std::move(then)(std::move(committed));
+      };
+    }
+    const bool repeated = prospect.state == observation.transition.state;
+    Drop(key, std::move(observation), repeated ? "repeated" : "illegal", entry->current,
+         prospect.upstream_id);
     return;
   }
   observation.transition.time = ports_.clock.Now();
@@ -81,9 +109,34 @@ void Tracker::Learn(const std::shared_ptr<const Prediction>& durable) {
   const PredictionKey key = KeyOf(*durable);
   Entry* entry = EntryOf(key);
   if (entry == nullptr || durable->sequence <= entry->current->sequence) return;
+  CountUnresolved(entry->current.get(), durable.get());
   entry->current = durable;
   outlet_.OnCommitted(durable);
   OnAdvanced(key);
+}
+
+void Tracker::Refresh(const std::shared_ptr<const Prediction>& richer) {
+  Entry* entry = EntryOf(KeyOf(*richer));
+  if (entry != nullptr && richer->sequence == entry->current->sequence) entry->current = richer;
+}
+
+void Tracker::SetWatched(const PredictionKey& key, bool watched) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr || entry->watched == watched) return;
+  entry->watched = watched;
+  if (!watched || !entry->next_poll || entry->poll_failures > 0) return;
+  const absl::Duration delay = PollDelay(*entry);
+  if (ports_.clock.Now() + delay < *entry->next_poll) SchedulePoll(key, delay);
+}
+
+void Tracker::Touch(const PredictionKey& key) {
+  if (Entry* entry = EntryOf(key)) entry->asked_for = ports_.clock.Now();
+}
+
+void Tracker::LookNow(const PredictionKey& key) {
+  Entry* entry = EntryOf(key);
+  if (entry == nullptr || entry->poll_in_flight || !IsPolled(entry->current->state)) return;
+  SchedulePoll(key, absl::ZeroDuration());
 }
 
 void Tracker::Forget(const PredictionKey& key) { Erase(key); }
@@ -137,6 +190,29 @@ std::vector<InFlight> Tracker::Oldest(size_t limit) const {
   return all;
 }
 
+bool Tracker::HasTask(const PredictionKey& key) const {
+  const Entry* entry = EntryOf(key);
+  return entry != nullptr && !ProspectOf(*entry).upstream_id.empty();
+}
+
+Tracker::Prospect Tracker::ProspectOf(const Entry& entry) {
+  Prospect prospect{entry.current->state, entry.current->upstream_id};
+  for (const Observation& waiting : entry.pending) {
+    prospect.state = waiting.transition.state;
+    if (waiting.transition.upstream_id) prospect.upstream_id = *waiting.transition.upstream_id;
+  }
+  return prospect;
+}
+
+std::vector<std::shared_ptr<const Prediction>> Tracker::Unresolved() const {
+  std::vector<std::shared_ptr<const Prediction>> unresolved;
+  if (unresolved_ == 0) return unresolved;
+  for (const auto& [key, entry] : entries_) {
+    if (entry.current->state == State::kUnresolved) unresolved.push_back(entry.current);
+  }
+  return unresolved;
+}
+
 Tracker::Entry* Tracker::EntryOf(const PredictionKey& key) {
   const auto found = entries_.find(key);
   return found == entries_.end() ? nullptr : &found->second;
@@ -154,7 +230,10 @@ void Tracker::Erase(const PredictionKey& key) {
   if (--tenant->second == 0) in_flight_of_tenant_.erase(tenant);
   Entry entry = std::move(found->second);
   entries_.erase(found);
-  for (Observation& late : entry.pending) Drop(key, std::move(late), "unbound", entry.current);
+  CountUnresolved(entry.current.get(), nullptr);
+  for (Observation& late : entry.pending) {
+    Drop(key, std::move(late), "unbound", entry.current, entry.current->upstream_id);
+  }
   ports_.events.PredictionsInFlight(in_flight());
 }
 
@@ -163,8 +242,10 @@ void Tracker::Erase(const PredictionKey& key) {
 void Tracker::Write(const PredictionKey& key) {
   Entry* entry = EntryOf(key);
   if (entry == nullptr || entry->write_outstanding || entry->write_retry != nullptr) return;
-  while (!entry->pending.empty() && !Holds(entry->pending.front(), entry->current->state)) {
-    Drop(key, std::move(entry->pending.front()), "repeated", entry->current);
+  while (!entry->pending.empty() &&
+         !Holds(entry->pending.front(), entry->current->state, entry->current->upstream_id)) {
+    Drop(key, std::move(entry->pending.front()), "repeated", entry->current,
+         entry->current->upstream_id);
     entry->pending.erase(entry->pending.begin());
   }
   if (entry->pending.empty()) return;
@@ -177,6 +258,7 @@ void Tracker::Write(const PredictionKey& key) {
   proposal.transition = next.transition;
   proposal.transition.sequence = entry->current->sequence + 1;
   proposal.attempt_outcome = next.attempt_outcome;
+  proposal.new_attempt = next.new_attempt;
   entry->write_outstanding = true;
   entry->write_expects = proposal.expected_sequence;
   ports_.ledger.Propose(std::move(proposal),
@@ -190,6 +272,17 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
   if (entry == nullptr) return;
   entry->write_outstanding = false;
 
+  if (!result.ok() && ReasonOf(result.status()) != Reason::kLedgerUnavailable) {
+    // Final, and a defect: it would break a rule of the ledger's. What it knows of a task is kept.
+    ports_.events.Log(
+        LogLevel::kError, "the ledger refuses a transition",
+        {{"prediction", key.second}, {"problem", std::string(result.status().message())}});
+    Observation refused = std::move(entry->pending.front());
+    entry->pending.erase(entry->pending.begin());
+    Drop(key, std::move(refused), "illegal", entry->current, entry->current->upstream_id);
+    Write(key);
+    return;
+  }
   if (!result.ok()) {
     // It may or may not be durable. The compare-and-set makes a second try harmless either way.
     Observation& failed = entry->pending.front();
@@ -221,6 +314,7 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
     }
     entry->write_failures = 0;
     if (conflict->current->sequence > entry->current->sequence) {
+      CountUnresolved(entry->current.get(), conflict->current.get());
       entry->current = conflict->current;
       outlet_.OnCommitted(conflict->current);
     }
@@ -229,12 +323,17 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
   }
 
   entry->write_failures = 0;
-  entry->current = std::get<Committed>(*result).prediction;
+  const std::shared_ptr<const Prediction> before =
+      std::exchange(entry->current, std::get<Committed>(*result).prediction);
+  CountUnresolved(before.get(), entry->current.get());
   entry->acknowledged_early = false;
   Observation written = std::move(entry->pending.front());
   entry->pending.erase(entry->pending.begin());
   const std::shared_ptr<const Prediction> current = entry->current;
   ports_.events.TransitionCommitted(current->state, written.transition.source);
+  if (before->state == State::kUnresolved) {
+    ports_.events.Reconciled(EvidenceName(written.transition));
+  }
   OnAdvanced(key);
   if (written.done) std::move(written.done)(current);
 }
@@ -249,18 +348,25 @@ void Tracker::RetryWrite(const PredictionKey& key) {
 }
 
 void Tracker::Drop(const PredictionKey& key, Observation observation, absl::string_view why,
-                   const std::shared_ptr<const Prediction>& current) {
+                   const std::shared_ptr<const Prediction>& current,
+                   absl::string_view upstream_id) {
   ports_.events.ObservationDropped(why);
   const auto& outcome = observation.attempt_outcome;
   if (outcome && outcome->result == AttemptResult::kAccepted &&
-      (current == nullptr || current->upstream_id != outcome->upstream_id)) {
-    ports_.events.OrphanRecorded();
-    ports_.events.Log(LogLevel::kError, "upstream accepted a submission that had been given up",
-                      {{"prediction", key.second}, {"upstream_id", outcome->upstream_id}});
+      outcome->upstream_id != upstream_id) {
+    evidence_sink_->OnUnboundTask(key, *outcome);
   }
   if (!observation.done || current == nullptr) return;
   ports_.executor.Post(lifeline_.Guard(
       [done = std::move(observation.done), current]() mutable { std::move(done)(current); }));
+}
+
+void Tracker::CountUnresolved(const Prediction* was, const Prediction* is) {
+  const int64_t change = static_cast<int64_t>(is != nullptr && is->state == State::kUnresolved) -
+                         static_cast<int64_t>(was != nullptr && was->state == State::kUnresolved);
+  if (change == 0) return;
+  unresolved_ += change;
+  ports_.events.PredictionsUnresolved(unresolved_);
 }
 
 // The committed state has changed: adjust deadline and polling, write what waits, or stop.
@@ -274,13 +380,14 @@ void Tracker::OnAdvanced(const PredictionKey& key) {
     return;
   }
   ArmDeadline(key);
+  if (current.state == State::kUnresolved) evidence_sink_->OnUnresolved(entry->current);
   if (IsPolled(current.state) && entry->poll_timer == nullptr && !entry->poll_in_flight) {
     if (!entry->last_observed) entry->last_observed = current.update_time;
     // Just accepted: the usual delay. Taken over from an earlier process: soon, spread out.
     const absl::Duration age = ports_.clock.Now() - current.update_time;
     SchedulePoll(
         key, age < options_.poll_min_interval
-                 ? NextPollDelay(age, options_, ports_.random)
+                 ? PollDelay(*entry)
                  : UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
   }
   Write(key);
@@ -294,12 +401,15 @@ void Tracker::ArmDeadline(const PredictionKey& key) {
   Failure failure;
   absl::Time due;
   if (current.state == State::kUnresolved) {
-    due = current.update_time + options_.unresolved_timeout;
+    // After a long standstill there is still time to ask for evidence.
+    due = std::max(
+        current.update_time + options_.unresolved_timeout,
+        entry->adopted + std::min(options_.unresolved_timeout, 2 * options_.absence_settle_time));
     failure.code = FailureCode::kSubmitOutcomeUnknown;
     failure.message =
-        "Whether upstream accepted this submission could not be found out in time. Check the "
-        "account's "
-        "history for this prompt and seed before paying again.";
+        "Whether upstream accepted this submission could not be found out in time. Before paying "
+        "again, check the account's history for a task with this prompt and seed, created after "
+        "this prediction. A video that is found later appears in recovered_outputs.";
   } else if (IsPolled(current.state)) {
     due = current.create_time + options_.upstream_retention;
     failure.code = FailureCode::kUpstreamExpired;
@@ -322,6 +432,14 @@ void Tracker::ArmDeadline(const PredictionKey& key) {
 }
 
 // ---------------------------------------------------------------------------------------- polling
+
+absl::Duration Tracker::PollDelay(const Entry& entry) const {
+  const absl::Time now = ports_.clock.Now();
+  const absl::Duration delay =
+      NextPollDelay(now - entry.current->create_time, options_, ports_.random);
+  const bool of_interest = entry.watched || now - entry.asked_for < kInterest;
+  return of_interest ? delay : delay * kUnwatchedFactor;
+}
 
 void Tracker::SchedulePoll(const PredictionKey& key, absl::Duration delay) {
   Entry* entry = EntryOf(key);
@@ -370,8 +488,7 @@ void Tracker::OnTask(const PredictionKey& key, TaskObservation task) {
   entry->not_found = 0;
   entry->last_observed = ports_.clock.Now();
   if (!IsTerminal(task.state)) {
-    SchedulePoll(key, NextPollDelay(ports_.clock.Now() - entry->current->create_time, options_,
-                                    ports_.random));
+    SchedulePoll(key, PollDelay(*entry));
   }
   if (task.state == entry->current->state) return;  // nothing new
   Observation observation;
@@ -402,7 +519,10 @@ void Tracker::OnPollFailed(const PredictionKey& key, const PollFailed& failed) {
       ++entry->not_found;
       entry->not_found_latest = now;
     }
-    if (entry->not_found >= kNotFoundLooks && now - entry->not_found_since >= kNotFoundPeriod) {
+    // Another account's key does not know the task; that says nothing about it.
+    const bool same_key = entry->current->key_fingerprint == ports_.upstream.KeyFingerprint();
+    if (same_key && entry->not_found >= kNotFoundLooks &&
+        now - entry->not_found_since >= kNotFoundPeriod) {
       Observation lost;
       lost.transition.state = State::kFailed;
       lost.transition.source = TransitionSource::kPoll;

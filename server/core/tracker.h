@@ -38,6 +38,7 @@ inline PredictionKey KeyOf(const Prediction& prediction) {
 struct Observation {
   Transition transition;  // `sequence` and `time` are filled in by the tracker
   std::optional<AttemptOutcome> attempt_outcome;
+  std::optional<Attempt> new_attempt = std::nullopt;  // that the transition begins
   // Called once with the committed state that resulted: this observation's, or the one that made it
   // obsolete. If the ledger is in trouble, at once with the last committed state. May be empty.
   Completion<std::shared_ptr<const Prediction>> done;
@@ -46,16 +47,31 @@ struct Observation {
   bool insist = true;
   // The only state it holds in, for what was concluded from that state. Unset: wherever it is legal.
   std::optional<State> only_in = std::nullopt;
+  // It does not hold once the prediction has a task.
+  bool unless_bound = false;
 };
 
 // A transition that carries everything `task` shows.
 Transition TransitionFrom(const TaskObservation& task, TransitionSource source);
+
+// Told of what only further evidence can settle. Implemented by Reconciler.
+class EvidenceSink {
+ public:
+  virtual ~EvidenceSink() = default;
+  // The prediction is durably UNRESOLVED.
+  virtual void OnUnresolved(const std::shared_ptr<const Prediction>& prediction) = 0;
+  // Upstream has created a task (`acceptance` names it) that the prediction does not follow.
+  virtual void OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) = 0;
+};
 
 class Tracker {
  public:
   // `outlet` is told of transitions that turn out to be durable although their commit had failed.
   Tracker(const Ports& ports, const Options& options, CommitObserver& outlet);
   ~Tracker();
+
+  // Must be called first; the two refer to one another.
+  void set_evidence_sink(EvidenceSink* sink) { evidence_sink_ = sink; }
 
   // Begins to follow a prediction that is not terminal.
   void Adopt(std::shared_ptr<const Prediction> prediction);
@@ -65,6 +81,14 @@ class Tracker {
   // What somebody has just read from the ledger. It is news if a write that had failed is durable all
   // the same; without it, a reader of the ledger would be ahead of a reader of this tracker.
   void Learn(const std::shared_ptr<const Prediction>& durable);
+  // The same state with more known about it (recovered outputs).
+  void Refresh(const std::shared_ptr<const Prediction>& richer);
+  // Somebody begins, or the last one ceases, to watch: what nobody watches is looked at less often.
+  void SetWatched(const PredictionKey& key, bool watched);
+  // Somebody has asked for the state: for a while as good as a watcher.
+  void Touch(const PredictionKey& key);
+  // There is news of the task: look at it at once.
+  void LookNow(const PredictionKey& key);
   // Stops following: the prediction was rejected.
   void Forget(const PredictionKey& key);
 
@@ -79,6 +103,10 @@ class Tracker {
   int64_t InFlightOf(const std::string& tenant) const;
   int64_t in_flight() const { return static_cast<int64_t>(entries_.size()); }
   bool polling_paused() const { return paused_; }
+  // Whether a task is known for it, be it written yet or not.
+  bool HasTask(const PredictionKey& key) const;
+  // By tenant and id.
+  std::vector<std::shared_ptr<const Prediction>> Unresolved() const;
   // The oldest `limit` followed predictions.
   std::vector<InFlight> Oldest(size_t limit) const;
 
@@ -86,6 +114,7 @@ class Tracker {
   struct Entry {
     std::shared_ptr<const Prediction> current;
     bool acknowledged_early = false;
+    absl::Time adopted;
 
     // Writing.
     bool write_outstanding = false;
@@ -95,6 +124,8 @@ class Tracker {
     std::unique_ptr<Timers::Timer> write_retry;
 
     // Polling.
+    bool watched = false;
+    absl::Time asked_for = absl::InfinitePast();
     std::unique_ptr<Timers::Timer> poll_timer;
     bool poll_in_flight = false;
     int poll_failures = 0;
@@ -107,6 +138,13 @@ class Tracker {
     std::unique_ptr<Timers::Timer> deadline;  // of UNRESOLVED, or upstream's retention
   };
 
+  // What will be true once everything that waits is written.
+  struct Prospect {
+    State state;
+    absl::string_view upstream_id;
+  };
+  static Prospect ProspectOf(const Entry& entry);
+
   Entry* EntryOf(const PredictionKey& key);
   const Entry* EntryOf(const PredictionKey& key) const;
   void Erase(const PredictionKey& key);
@@ -115,11 +153,14 @@ class Tracker {
   void OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> result);
   void RetryWrite(const PredictionKey& key);
   // Counts an observation that changes nothing and settles it with `current`, null if not followed.
+  // `upstream_id`: the task that the prediction has, or will have once all that waits is written.
   void Drop(const PredictionKey& key, Observation observation, absl::string_view why,
-            const std::shared_ptr<const Prediction>& current);
+            const std::shared_ptr<const Prediction>& current, absl::string_view upstream_id);
   void OnAdvanced(const PredictionKey& key);
+  void CountUnresolved(const Prediction* was, const Prediction* is);
 
   void ArmDeadline(const PredictionKey& key);
+  absl::Duration PollDelay(const Entry& entry) const;
   void SchedulePoll(const PredictionKey& key, absl::Duration delay);
   void Poll(const PredictionKey& key);
   void OnPolled(const PredictionKey& key, PollOutcome outcome);
@@ -132,9 +173,11 @@ class Tracker {
   const Ports ports_;
   const Options options_;
   CommitObserver& outlet_;
+  EvidenceSink* evidence_sink_ = nullptr;
   // Ordered by tenant and time of creation, so that nothing depends on hash order.
   std::map<PredictionKey, Entry> entries_;
   absl::flat_hash_map<std::string, int64_t> in_flight_of_tenant_;
+  int64_t unresolved_ = 0;
   DurationEstimate durations_;
   RetryBudget retry_budget_;
   std::optional<absl::Time> last_get_success_;

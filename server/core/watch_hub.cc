@@ -194,6 +194,7 @@ void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
   watcher.feed_index_ = static_cast<uint32_t>(feed.watchers.size());
   feed.watchers.push_back(std::move(newcomer.watcher));
   ++watchers_;
+  if (feed.watchers.size() == 1) tracker_->SetWatched(feed.key, true);
   // The first heartbeat at a random second of the interval, so that streams opened together beat apart.
   HangOnWheel(watcher, 1 + static_cast<int64_t>(ports_.random.Draw() % watcher.heartbeat_seconds_));
   StartTicking();
@@ -235,6 +236,7 @@ std::shared_ptr<Watcher> WatchHub::Detach(Watcher& watcher) {
     place->feed_index_ = watcher.feed_index_;
   }
   feed.watchers.pop_back();
+  if (feed.watchers.empty()) tracker_->SetWatched(feed.key, false);
   return detached;
 }
 

@@ -173,15 +173,16 @@ TEST(PredictionTest, APredictionIsTheFoldOfItsTransitions) {
   EXPECT_EQ(prediction.history, history);
 }
 
-TEST(PredictionTest, AFailureAndRecoveredOutputsAreFoldedIn) {
+TEST(PredictionTest, AFailureIsFoldedInAndRecoveredOutputsStay) {
   Transition failed;
   failed.sequence = 1;
   failed.state = State::kFailed;
   failed.failure = Failure{FailureCode::kModerated, "flagged", 1200, false};
-  failed.recovered_outputs = std::vector<Output>{{"https://cdn.test/late.mp4", std::nullopt}};
-  const Prediction prediction = Apply({}, failed);
+  Prediction initial;
+  initial.recovered_outputs = {{"https://cdn.test/late.mp4", std::nullopt}};
+  const Prediction prediction = Apply(initial, failed);
   EXPECT_EQ(prediction.failure, failed.failure);
-  EXPECT_EQ(prediction.recovered_outputs, *failed.recovered_outputs);
+  EXPECT_EQ(prediction.recovered_outputs, initial.recovered_outputs);
 }
 
 TEST(PredictionTest, ItIsVisibleOnceItHasBeenAcceptedOrIsUnresolvedAndStaysSo) {

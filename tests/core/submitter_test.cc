@@ -673,7 +673,7 @@ TEST(SubmitterTest, AReservationThatNeverWasDoesNotKeepTheRequestIdTaken) {
   world.ledger.set_writes(FakeLedger::Writes::kWork);
   world.time.Advance(absl::Seconds(11));  // one round of undoing: there is nothing to reject
   const size_t writes = world.ledger.writes_tried();
-  world.time.Advance(absl::Minutes(10));
+  world.time.Advance(absl::Minutes(5));
   EXPECT_EQ(world.ledger.writes_tried(), writes) << "it is undone for ever";
   const auto again = world.Submit("r1");
   world.Answer(Accepted("u1"));

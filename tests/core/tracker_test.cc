@@ -30,7 +30,8 @@ TEST(TrackerTest, OnePollerHoweverManyWatch) {
   const int gets_with_one = gets_with(1);
   EXPECT_GT(gets_with_one, 10);
   EXPECT_EQ(gets_with(1000), gets_with_one);
-  EXPECT_EQ(gets_with(0), gets_with_one) << "it is followed whether anybody watches or not";
+  // It is followed whether anybody watches or not, at half the pace if nobody does.
+  EXPECT_NEAR(gets_with(0), gets_with_one / 2.0, 2);
 }
 
 TEST(TrackerTest, ALookAtATaskWaitsForTheOneBefore) {

@@ -22,11 +22,15 @@ class FakeEvents final : public core::Events {
   void ObservationDropped(absl::string_view why) override { ++dropped[std::string(why)]; }
   void PredictionsInFlight(int64_t count) override { predictions_in_flight = count; }
   void OrphanRecorded() override { ++orphans; }
+  void Reconciled(absl::string_view evidence) override { ++reconciled[std::string(evidence)]; }
+  void PredictionsUnresolved(int64_t count) override { predictions_unresolved = count; }
 
   std::vector<std::string> errors;  // messages logged as errors
   std::map<std::string, int> submissions;
   std::map<std::string, int> dropped;
+  std::map<std::string, int> reconciled;
   int64_t predictions_in_flight = 0;
+  int64_t predictions_unresolved = 0;
   int orphans = 0;
 };
 

@@ -66,6 +66,47 @@ void FakeLedger::Commit(Row& row, const core::Transition& transition) {
   row.current = std::make_shared<const core::Prediction>(core::Apply(*row.current, transition));
 }
 
+bool FakeLedger::IsLegal(const Row& row, const core::AttemptOutcome& outcome) {
+  const auto number = static_cast<size_t>(outcome.number);
+  return number >= 1 && number <= row.attempts.size() &&
+         core::IsLegalAttemptResult(row.attempts[number - 1].result, outcome.result);
+}
+
+void FakeLedger::Record(Row& row, const core::AttemptOutcome& outcome) {
+  core::StoredAttempt& attempt = row.attempts[static_cast<size_t>(outcome.number) - 1];
+  attempt.result = outcome.result;
+  attempt.result_time = outcome.time;
+  attempt.upstream_id = outcome.upstream_id;
+  attempt_outcomes_.push_back(outcome);
+}
+
+std::vector<core::StoredAttempt> FakeLedger::Attempts() const {
+  std::vector<core::StoredAttempt> attempts;
+  for (const auto& [key, row] : rows_) {
+    for (core::StoredAttempt attempt : row.attempts) {
+      attempt.tenant = key.first;
+      attempt.prediction_id = key.second;
+      attempt.latest = attempt.attempt.number == static_cast<int>(row.attempts.size());
+      attempt.state = row.current->state;
+      attempt.input = {row.current->input.prompt,
+                       std::string(core::AspectRatioText(row.current->input.aspect_ratio)),
+                       row.current->seed};
+      attempt.model = row.current->model;
+      attempt.key_fingerprint = row.current->key_fingerprint;
+      attempts.push_back(std::move(attempt));
+    }
+  }
+  return attempts;
+}
+
+bool FakeLedger::IsBound(const std::string& upstream_id) const {
+  const std::vector<core::StoredAttempt> attempts = Attempts();
+  return orphans_.contains(upstream_id) ||
+         std::any_of(attempts.begin(), attempts.end(), [&](const core::StoredAttempt& attempt) {
+           return attempt.upstream_id == upstream_id;
+         });
+}
+
 // ------------------------------------------------------------------------------------------- writes
 
 void FakeLedger::Reserve(core::Reservation reservation,
@@ -91,7 +132,7 @@ FakeLedger::Executed<absl::StatusOr<core::ReserveResult>> FakeLedger::RunReserve
   Row& row = rows_[{prediction.tenant, prediction.id}];
   row.stored.initial = prediction;
   row.current = std::make_shared<const core::Prediction>(prediction);
-  row.attempt = reservation.attempt;
+  row.attempts.emplace_back().attempt = reservation.attempt;
   Commit(row, reservation.first_transition);
   if (writes == Writes::kWorkButReportFailure) return {Unavailable()};
   return {core::Reserved{row.current}, row.current};
@@ -122,9 +163,12 @@ FakeLedger::Executed<absl::StatusOr<core::ProposeResult>> FakeLedger::RunPropose
       !core::IsLegalTransition(row.current->state, proposal.transition.state)) {
     return {core::ProposalConflict{row.current}};
   }
+  if (proposal.attempt_outcome && !IsLegal(row, *proposal.attempt_outcome)) {
+    return {core::MakeError(core::Reason::kInternal, "the attempt has another result")};
+  }
   Commit(row, proposal.transition);
-  if (proposal.attempt_outcome) attempt_outcomes_.push_back(*proposal.attempt_outcome);
-  if (proposal.new_attempt) row.attempt = *proposal.new_attempt;
+  if (proposal.attempt_outcome) Record(row, *proposal.attempt_outcome);
+  if (proposal.new_attempt) row.attempts.emplace_back().attempt = *proposal.new_attempt;
   if (writes == Writes::kWorkButReportFailure) return {Unavailable()};
   return {core::Committed{row.current}, row.current};
 }
@@ -145,6 +189,9 @@ absl::Status FakeLedger::RunReject(const core::RejectRequest& request) {
     if (core::IsVisible(*row.current)) {
       return core::MakeError(core::Reason::kInternal, "what has been shown cannot be taken back");
     }
+    if (!IsLegal(row, request.attempt_outcome)) {
+      return core::MakeError(core::Reason::kInternal, "the attempt has another result");
+    }
     row.rejected = true;
     const Key request_key(request.tenant, row.current->request_id);
     if (request.remember) {
@@ -152,7 +199,7 @@ absl::Status FakeLedger::RunReject(const core::RejectRequest& request) {
     } else {
       requests_.erase(request_key);
     }
-    attempt_outcomes_.push_back(request.attempt_outcome);
+    Record(row, request.attempt_outcome);
   }
   return writes == Writes::kWorkButReportFailure ? Unavailable() : absl::OkStatus();
 }
@@ -221,11 +268,157 @@ void FakeLedger::TakeOverUnfinished(
         std::vector<core::Unfinished> unfinished;
         for (const auto& [key, row] : rows_) {
           if (row.rejected || core::IsTerminal(row.current->state)) continue;
-          unfinished.push_back({row.current, row.attempt});
+          unfinished.push_back({row.current, row.attempts.back().attempt});
         }
         return {std::move(unfinished)};
       },
       std::move(done));
+}
+
+// ---------------------------------------------------------------------------------------- evidence
+
+void FakeLedger::ReviewAttempts(core::AttemptReviewQuery query,
+                                core::Completion<absl::StatusOr<core::AttemptReview>> done) {
+  using Answer = absl::StatusOr<core::AttemptReview>;
+  Run<Answer>(
+      [this, query = std::move(query)]() -> Executed<Answer> {
+        if (!reads_work_) return {Unavailable()};
+        return {RunReviewAttempts(query)};
+      },
+      std::move(done));
+}
+
+core::AttemptReview FakeLedger::RunReviewAttempts(const core::AttemptReviewQuery& query) const {
+  core::AttemptReview review;
+  for (core::StoredAttempt& attempt : Attempts()) {
+    if (attempt.attempt.start_time <= query.started_after) continue;
+    const bool open = !attempt.result || attempt.result == core::AttemptResult::kUnknown ||
+                      attempt.result == core::AttemptResult::kAbsent;
+    if (attempt.result == core::AttemptResult::kAccepted && query.with_accepted) {
+      review.accepted.push_back(
+          {attempt.upstream_id, *attempt.result_time, attempt.key_fingerprint});
+    } else if (open && !rows_.at({attempt.tenant, attempt.prediction_id}).rejected) {
+      review.open.push_back(std::move(attempt));
+    }
+  }
+  std::stable_sort(review.open.begin(), review.open.end(), [](const auto& a, const auto& b) {
+    return a.attempt.start_time < b.attempt.start_time;
+  });
+  for (const std::string& id : query.upstream_ids) {
+    if (IsBound(id)) review.bound.push_back(id);
+  }
+  std::sort(review.bound.begin(), review.bound.end());
+  return review;
+}
+
+void FakeLedger::FindAttempt(std::string token,
+                             core::Completion<absl::StatusOr<core::StoredAttempt>> done) {
+  using Answer = absl::StatusOr<core::StoredAttempt>;
+  Run<Answer>(
+      [this, token = std::move(token)]() -> Executed<Answer> {
+        if (!reads_work_) return {Unavailable()};
+        for (core::StoredAttempt& attempt : Attempts()) {
+          if (attempt.attempt.token == token) return {std::move(attempt)};
+        }
+        return {absl::NotFoundError("no such attempt")};
+      },
+      std::move(done));
+}
+
+void FakeLedger::RecordOrphan(core::OrphanRecord record,
+                              core::Completion<absl::StatusOr<core::OrphanResult>> done) {
+  using Answer = absl::StatusOr<core::OrphanResult>;
+  Run<Answer>(
+      [this, record = std::move(record)]() -> Executed<Answer> {
+        const Writes writes = NextWrites();
+        if (writes == Writes::kFail) return {Unavailable()};
+        Answer answer = RunRecordOrphan(record);
+        if (writes == Writes::kWorkButReportFailure) return {Unavailable()};
+        return {std::move(answer)};
+      },
+      std::move(done));
+}
+
+absl::StatusOr<core::OrphanResult> FakeLedger::RunRecordOrphan(const core::OrphanRecord& record) {
+  const core::Orphan& orphan = record.orphan;
+  const auto found = rows_.find({orphan.tenant, orphan.prediction_id});
+  if (found == rows_.end() ||
+      orphan.attempt_number > static_cast<int>(found->second.attempts.size())) {
+    return absl::NotFoundError("no such attempt");
+  }
+  Row& row = found->second;
+  const auto known = orphans_.find(orphan.upstream_id);
+  if (known == orphans_.end()
+          ? IsBound(orphan.upstream_id)
+          : known->second.ended == record.ended && known->second.outputs == record.outputs) {
+    return core::OrphanResult{false, row.current};
+  }
+  orphans_[orphan.upstream_id] = record;
+  const core::AttemptOutcome outcome{orphan.attempt_number,
+                                     core::AttemptResult::kOrphaned,
+                                     orphan.found_time,
+                                     orphan.upstream_id,
+                                     0,
+                                     ""};
+  if (IsLegal(row, outcome)) Record(row, outcome);
+  core::Prediction now = *row.current;
+  now.recovered_outputs.clear();
+  for (const auto& [id, kept] : orphans_) {
+    if (kept.orphan.prediction_id != orphan.prediction_id) continue;
+    now.recovered_outputs.insert(now.recovered_outputs.end(), kept.outputs.begin(),
+                                 kept.outputs.end());
+  }
+  row.stored.initial.recovered_outputs = now.recovered_outputs;
+  row.current = std::make_shared<const core::Prediction>(std::move(now));
+  return core::OrphanResult{true, row.current};
+}
+
+void FakeLedger::ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) {
+  using Answer = absl::StatusOr<std::vector<core::Orphan>>;
+  Run<Answer>(
+      [this]() -> Executed<Answer> {
+        if (!reads_work_) return {Unavailable()};
+        std::vector<core::Orphan> orphans;
+        for (const auto& [id, record] : orphans_) {
+          if (!record.ended) orphans.push_back(record.orphan);
+        }
+        return {std::move(orphans)};
+      },
+      std::move(done));
+}
+
+void FakeLedger::Prune(absl::Time ended_before, int most,
+                       core::Completion<absl::StatusOr<int>> done) {
+  using Answer = absl::StatusOr<int>;
+  Run<Answer>(
+      [this, ended_before, most]() -> Executed<Answer> {
+        const Writes writes = NextWrites();
+        if (writes == Writes::kFail) return {Unavailable()};
+        const int pruned = RunPrune(ended_before, most);
+        if (writes == Writes::kWorkButReportFailure) return {Unavailable()};
+        return {pruned};
+      },
+      std::move(done));
+}
+
+int FakeLedger::RunPrune(absl::Time ended_before, int most) {
+  int pruned = 0;
+  for (auto row = rows_.begin(); row != rows_.end() && pruned < most;) {
+    const core::Prediction& prediction = *row->second.current;
+    const auto ended =
+        row->second.rejected ? row->second.attempts.back().result_time : prediction.end_time;
+    if (!ended || *ended >= ended_before) {
+      ++row;
+      continue;
+    }
+    const auto request = requests_.find({prediction.tenant, prediction.request_id});
+    if (request != requests_.end() && request->second.prediction_id == prediction.id) {
+      requests_.erase(request);
+    }
+    row = rows_.erase(row);
+    ++pruned;
+  }
+  return pruned;
 }
 
 }  // namespace dreamgate::fakes

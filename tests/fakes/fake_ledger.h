@@ -49,6 +49,10 @@ class FakeLedger final : public core::Ledger {
   // All that are not rejected, by tenant and id.
   std::vector<std::shared_ptr<const core::Prediction>> All() const;
   const std::vector<core::AttemptOutcome>& attempt_outcomes() const { return attempt_outcomes_; }
+  // Every attempt of every prediction, as it is now.
+  std::vector<core::StoredAttempt> Attempts() const;
+  // Every orphan as last recorded, by upstream id.
+  const std::map<std::string, core::OrphanRecord>& orphans() const { return orphans_; }
 
   void set_commit_observer(core::CommitObserver* observer) override { observer_ = observer; }
   void Reserve(core::Reservation reservation,
@@ -61,13 +65,22 @@ class FakeLedger final : public core::Ledger {
   void List(core::ListQuery query, core::Completion<absl::StatusOr<core::ListPage>> done) override;
   void TakeOverUnfinished(
       core::Completion<absl::StatusOr<std::vector<core::Unfinished>>> done) override;
+  void ReviewAttempts(core::AttemptReviewQuery query,
+                      core::Completion<absl::StatusOr<core::AttemptReview>> done) override;
+  void FindAttempt(std::string token,
+                   core::Completion<absl::StatusOr<core::StoredAttempt>> done) override;
+  void RecordOrphan(core::OrphanRecord record,
+                    core::Completion<absl::StatusOr<core::OrphanResult>> done) override;
+  void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
+  void Prune(absl::Time ended_before, int most,
+             core::Completion<absl::StatusOr<int>> done) override;
 
  private:
   using Key = std::pair<std::string, std::string>;
   struct Row {
     core::StoredPrediction stored;
     std::shared_ptr<const core::Prediction> current;
-    core::Attempt attempt;
+    std::vector<core::StoredAttempt> attempts;  // what is the prediction's is filled in when asked
     bool rejected = false;
   };
   struct RequestRow {
@@ -86,12 +99,18 @@ class FakeLedger final : public core::Ledger {
   void Run(Operation operation, core::Completion<T> done);
   Writes NextWrites();
   void Commit(Row& row, const core::Transition& transition);
+  static bool IsLegal(const Row& row, const core::AttemptOutcome& outcome);
+  void Record(Row& row, const core::AttemptOutcome& outcome);
+  bool IsBound(const std::string& upstream_id) const;
 
   Executed<absl::StatusOr<core::ReserveResult>> RunReserve(const core::Reservation& reservation);
   Executed<absl::StatusOr<core::ProposeResult>> RunPropose(const core::Proposal& proposal);
   absl::Status RunReject(const core::RejectRequest& request);
   absl::StatusOr<core::StoredPrediction> RunLoad(const Key& key);
   absl::StatusOr<core::ListPage> RunList(const core::ListQuery& query) const;
+  core::AttemptReview RunReviewAttempts(const core::AttemptReviewQuery& query) const;
+  absl::StatusOr<core::OrphanResult> RunRecordOrphan(const core::OrphanRecord& record);
+  int RunPrune(absl::Time ended_before, int most);
 
   core::Executor& executor_;
   core::CommitObserver* observer_ = nullptr;
@@ -106,6 +125,7 @@ class FakeLedger final : public core::Ledger {
   std::map<Key, Row> rows_;             // by tenant and id
   std::map<Key, RequestRow> requests_;  // by tenant and request_id
   std::vector<core::AttemptOutcome> attempt_outcomes_;
+  std::map<std::string, core::OrphanRecord> orphans_;
 };
 
 }  // namespace dreamgate::fakes

@@ -48,11 +48,15 @@ class FakeUpstream final : public core::Upstream {
   // Answers without being asked each time. Empty: calls wait in `creates` and `gets`.
   absl::AnyInvocable<core::CreateOutcome(const core::CreateTaskRequest&)> answer_creates;
   absl::AnyInvocable<core::PollOutcome(const std::string& upstream_id)> answer_gets;
+  // Empty: history cannot be read.
+  absl::AnyInvocable<core::HistoryOutcome(const core::HistoryQuery&)> answer_lists;
+  std::string key_fingerprint = "0123456789abcdef";
 
   std::deque<Create> creates;
   std::deque<Get> gets;
   int posts_counted = 0;
   int gets_counted = 0;
+  int lists_counted = 0;
 
   // The process is gone, and with it whoever waits for an answer.
   void DropWaiting() {
@@ -89,7 +93,16 @@ class FakeUpstream final : public core::Upstream {
     gets.push_back({upstream_id, std::move(done)});
     if (answer_gets) AnswerGet(answer_gets(upstream_id), gets.size() - 1);
   }
-  std::string KeyFingerprint() const override { return "0123456789abcdef"; }
+  void ListTasks(const core::HistoryQuery& query,
+                 core::Completion<core::HistoryOutcome> done) override {
+    ++lists_counted;
+    core::HistoryOutcome outcome = core::HistoryFailed{503, "no history", std::nullopt};
+    if (answer_lists) outcome = answer_lists(query);
+    executor_.Post([done = std::move(done), outcome = std::move(outcome)]() mutable {
+      std::move(done)(std::move(outcome));
+    });
+  }
+  std::string KeyFingerprint() const override { return key_fingerprint; }
 
  private:
   core::Executor& executor_;

@@ -1,0 +1,419 @@
+#include "server/core/reconciler.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "server/core/retry.h"
+
+namespace dreamgate::core {
+namespace {
+
+constexpr absl::Duration kFirstQuestion = absl::Seconds(5);
+constexpr absl::Duration kWholePeriod = absl::Hours(1);
+constexpr BackoffPolicy kQuestionBackoff = {absl::Seconds(5), absl::Minutes(1)};
+constexpr BackoffPolicy kRecordBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
+constexpr BackoffPolicy kOrphanBackoff = {absl::Seconds(4), absl::Minutes(10)};
+// By how much two answers' dates may disagree about the clocks. Below the tolerance's slack.
+constexpr absl::Duration kClockJitter = absl::Seconds(10);
+constexpr absl::Duration kLongestPause = absl::Minutes(10);
+// Of 100 tasks each. Beyond them history proves no absence, but may still show a task.
+constexpr int kMostPages = 200;
+
+absl::Status InTrouble() {
+  return MakeError(Reason::kLedgerUnavailable,
+                   "durable storage is in trouble and cannot record this yet; call again",
+                   {.retry_after = absl::Seconds(5)});
+}
+
+// The state that upstream's word surely stands for. Anything further is for a GET to say: the list may
+// show less of a task than the task itself does.
+State StateFor(absl::string_view raw_status) {
+  return raw_status.empty() || raw_status == "created" || raw_status == "pending" ||
+                 raw_status == "queued"
+             ? State::kCreated
+             : State::kProcessing;
+}
+
+}  // namespace
+
+Reconciler::Reconciler(const Ports& ports, const Options& options, Tracker& tracker,
+                       Submitter& submitter)
+    : ports_(ports),
+      options_(options),
+      tracker_(tracker),
+      submitter_(submitter),
+      absences_(options.absence_settle_time) {}
+
+Reconciler::~Reconciler() = default;
+
+void Reconciler::Start() {
+  FollowOrphans();
+  whole_due_ = true;
+  AskAfter(std::min(kFirstQuestion, options_.absence_settle_time / 3));
+}
+
+void Reconciler::OnUnresolved(const std::shared_ptr<const Prediction>&) {
+  AskAfter(std::min(kFirstQuestion, options_.absence_settle_time / 3));
+}
+
+// ------------------------------------------------------------------------------- asking for history
+
+void Reconciler::AskAfter(absl::Duration delay) {
+  const absl::Time due = ports_.clock.Now() + delay;
+  if (question_ || (next_ != nullptr && next_due_ <= due)) return;
+  next_due_ = due;
+  next_ = ports_.timers.After(delay, [this] {
+    next_.reset();
+    Ask();
+  });
+}
+
+void Reconciler::Ask() {
+  const absl::Time now = ports_.clock.Now();
+  Question question;
+  question.whole = std::exchange(whole_due_, false);
+  question.reading.begun = now;
+  question.reading.key_fingerprint = ports_.upstream.KeyFingerprint();
+  question.reading.since = now;
+  for (const auto& unresolved : tracker_.Unresolved()) {
+    question.reading.since = std::min(question.reading.since, unresolved->create_time);
+  }
+  if (question.whole) question.reading.since = now - options_.upstream_retention;
+  if (question.reading.since == now) return;  // nothing is UNRESOLVED any more
+  question_ = std::move(question);
+  if (!question_->whole) {
+    ReadPage();
+    return;
+  }
+  // The whole of history is long: is there anything to look for in it?
+  ports_.ledger.ReviewAttempts({question_->reading.since, {}, /*with_accepted=*/false},
+                               lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
+                                 if (!review.ok()) {
+                                   Conclude(false);
+                                 } else if (review->open.empty()) {
+                                   Conclude(true);
+                                 } else {
+                                   ReadPage();
+                                 }
+                               }));
+}
+
+void Reconciler::ReadPage() {
+  HistoryQuery query;
+  query.created_after = question_->reading.since - ClockTolerance(clock_offset_);
+  query.page = question_->page;
+  question_->tolerance = ClockTolerance(clock_offset_);
+  ports_.upstream.ListTasks(
+      query, lifeline_.Guard([this](HistoryOutcome outcome) { OnPage(std::move(outcome)); }));
+}
+
+void Reconciler::OnPage(HistoryOutcome outcome) {
+  if (const auto* failed = std::get_if<HistoryFailed>(&outcome)) {
+    ports_.events.Log(
+        LogLevel::kWarning, "upstream's history cannot be read",
+        {{"http_status", absl::StrCat(failed->http_status)}, {"problem", failed->message}});
+    retry_after_ = failed->retry_after.value_or(absl::ZeroDuration());
+    Conclude(false);
+    return;
+  }
+  HistoryPage& page = std::get<HistoryPage>(outcome);
+  if (page.clock_offset) clock_offset_ = page.clock_offset;
+  const absl::Duration too_narrow = ClockTolerance(clock_offset_) - question_->tolerance;
+  if (question_->page == 1 && too_narrow > kClockJitter) {
+    ReadPage();  // the clocks differ by more than was thought when this was asked
+    return;
+  }
+  HistoryReading& reading = question_->reading;
+  for (HistoryItem& item : page.items) {
+    if (question_->seen.insert(item.upstream_id).second) reading.items.push_back(std::move(item));
+  }
+  if (page.more && question_->page < kMostPages) {
+    ++question_->page;
+    ReadPage();
+    return;
+  }
+  reading.complete = !page.more;
+  reading.clock_offset = clock_offset_;
+  Review();
+}
+
+// Only now: whatever history shows was created by a POST whose attempt the ledger knows by now.
+void Reconciler::Review() {
+  AttemptReviewQuery query;
+  query.started_after = question_->reading.since - absl::Seconds(1);
+  query.upstream_ids.assign(question_->seen.begin(), question_->seen.end());
+  query.with_accepted = !question_->whole;
+  ports_.ledger.ReviewAttempts(std::move(query),
+                               lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
+                                 if (!review.ok()) {
+                                   Conclude(false);
+                                   return;
+                                 }
+                                 Judge(question_->reading, *review, question_->whole);
+                                 Conclude(true);
+                               }));
+}
+
+void Reconciler::Conclude(bool answered) {
+  const bool whole = question_->whole;
+  question_.reset();
+  absl::Duration delay = options_.absence_settle_time / 3;
+  if (answered) {
+    failures_ = 0;
+  } else {
+    delay = std::max({FullJitter(kQuestionBackoff, failures_++, ports_.random),
+                      std::min(retry_after_, kLongestPause), options_.absence_settle_time / 6});
+  }
+  retry_after_ = absl::ZeroDuration();
+  if (whole && !answered) whole_due_ = true;
+  if (whole && answered) {
+    next_whole_ = ports_.timers.After(kWholePeriod, [this] {
+      whole_due_ = true;
+      AskAfter(absl::ZeroDuration());
+    });
+  }
+  if (whole_due_ || !tracker_.Unresolved().empty()) AskAfter(delay);
+}
+
+// ------------------------------------------------------------------------------------------ judging
+
+void Reconciler::Judge(const HistoryReading& reading, const AttemptReview& review, bool whole) {
+  const Matching matching = MatchTasks(reading, review);
+  if (matching.ambiguous > 0) {
+    ports_.events.Log(LogLevel::kWarning,
+                      "upstream's history shows tasks with the input of several submissions whose "
+                      "outcome is unknown; none is bound",
+                      {{"inputs", absl::StrCat(matching.ambiguous)}});
+  }
+  std::set<const StoredAttempt*> matched;
+  for (const Match& match : matching.matches) {
+    matched.insert(match.attempt);
+    Bind(*match.attempt, *match.item, TransitionSource::kReconciliation,
+         [](absl::Status) { /* asked again in the next question */ });
+  }
+  if (whole) return;
+  std::vector<const StoredAttempt*> undecided;
+  for (const StoredAttempt& attempt : review.open) {
+    if (attempt.state == State::kUnresolved && attempt.latest &&
+        attempt.result == AttemptResult::kUnknown && !matched.contains(&attempt) &&
+        !submitter_.OnTheWire({attempt.tenant, attempt.prediction_id})) {
+      undecided.push_back(&attempt);
+    }
+  }
+  for (const StoredAttempt* absent : absences_.Add(reading, review, undecided)) {
+    ConcludeAbsence(*absent);
+  }
+}
+
+void Reconciler::Bind(const StoredAttempt& attempt, const HistoryItem& task,
+                      TransitionSource source, Completion<absl::Status> done) {
+  const PredictionKey key(attempt.tenant, attempt.prediction_id);
+  AttemptOutcome acceptance{
+      attempt.attempt.number,   AttemptResult::kAccepted, ports_.clock.Now(), task.upstream_id, 0,
+      "found by reconciliation"};
+  const bool live = attempt.latest &&
+                    (attempt.state == State::kSubmitting || attempt.state == State::kUnresolved);
+  if (!live || tracker_.Find(key) == nullptr) {
+    RecordUnbound(key, acceptance, std::move(done));
+    return;
+  }
+  Observation observation;
+  observation.unless_bound = true;
+  observation.transition.state = StateFor(task.raw_status);
+  observation.transition.source = source;
+  observation.transition.upstream_id = task.upstream_id;
+  if (!task.raw_status.empty()) observation.transition.upstream_status = task.raw_status;
+  observation.transition.upstream_create_time = task.create_time;
+  observation.attempt_outcome = std::move(acceptance);
+  observation.done = [this, key, upstream_id = task.upstream_id,
+                      done = std::move(done)](std::shared_ptr<const Prediction> now) mutable {
+    tracker_.LookNow(key);
+    // With another task of its own, the prediction has left this one to the orphans.
+    std::move(done)(now->upstream_id.empty() && !IsTerminal(now->state) ? InTrouble()
+                                                                        : absl::OkStatus());
+  };
+  tracker_.Record(key, std::move(observation));
+}
+
+void Reconciler::ConcludeAbsence(const StoredAttempt& attempt) {
+  const PredictionKey key(attempt.tenant, attempt.prediction_id);
+  Observation observation;
+  observation.only_in = State::kUnresolved;
+  observation.transition.source = TransitionSource::kReconciliation;
+  observation.attempt_outcome = AttemptOutcome{attempt.attempt.number,
+                                               AttemptResult::kAbsent,
+                                               ports_.clock.Now(),
+                                               "",
+                                               0,
+                                               "upstream's history shows no such task"};
+  if (attempt.attempt.number > options_.resend_after_absence) {
+    observation.transition.state = State::kFailed;
+    observation.transition.failure =
+        Failure{FailureCode::kSubmitNotCreated,
+                "Upstream's history shows that this submission created no task, so nothing was "
+                "paid. Submit again with a new request_id.",
+                0, true};
+    tracker_.Record(key, std::move(observation));
+    return;
+  }
+  const Attempt next{attempt.attempt.number + 1, ports_.random.UnguessableToken(),
+                     ports_.clock.Now()};
+  observation.transition.state = State::kSubmitting;
+  observation.new_attempt = next;
+  observation.done = [this, key, next](std::shared_ptr<const Prediction> committed) {
+    if (committed->state == State::kSubmitting) {
+      submitter_.SendAgain(std::move(committed), next);
+      return;
+    }
+    // The ledger is in trouble. Should it come to SUBMITTING after all, nothing will have been sent.
+    Observation not_sent;
+    not_sent.only_in = State::kSubmitting;
+    not_sent.transition.state = State::kFailed;
+    not_sent.transition.source = TransitionSource::kReconciliation;
+    not_sent.transition.failure =
+        Failure{FailureCode::kSubmitNotCreated,
+                "This submission created no task, and could not be sent again. Submit again with a "
+                "new request_id.",
+                0, true};
+    not_sent.attempt_outcome = AttemptOutcome{
+        next.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, "ledger trouble"};
+    tracker_.Record(key, std::move(not_sent));
+  };
+  tracker_.Record(key, std::move(observation));
+}
+
+// -------------------------------------------------------------------------------- other evidence
+
+void Reconciler::OnCallback(std::string attempt_token, std::string upstream_id,
+                            Completion<absl::Status> done) {
+  ports_.ledger.FindAttempt(
+      std::move(attempt_token),
+      lifeline_.Guard([this, upstream_id = std::move(upstream_id),
+                       done = std::move(done)](absl::StatusOr<StoredAttempt> found) mutable {
+        if (!found.ok()) {
+          std::move(done)(found.status());
+          return;
+        }
+        if (found->upstream_id == upstream_id) {  // known: this is about how the task goes on
+          tracker_.LookNow({found->tenant, found->prediction_id});
+          if (orphans_.contains(upstream_id)) LookAtOrphan(upstream_id, absl::ZeroDuration());
+          std::move(done)(absl::OkStatus());
+          return;
+        }
+        HistoryItem task;
+        task.upstream_id = std::move(upstream_id);
+        Bind(*found, task, TransitionSource::kWebhook, std::move(done));
+      }));
+}
+
+void Reconciler::OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) {
+  RecordUnbound(key, acceptance, [](absl::Status) { /* repeated until it is recorded */ });
+}
+
+// ------------------------------------------------------------------------------------------ orphans
+
+void Reconciler::RecordUnbound(const PredictionKey& key, const AttemptOutcome& acceptance,
+                               Completion<absl::Status> done) {
+  OrphanRecord record;
+  record.orphan = {key.first, key.second, acceptance.number, acceptance.upstream_id,
+                   ports_.clock.Now()};
+  RecordOrphan(std::move(record), 0, std::move(done));
+}
+
+void Reconciler::RecordOrphan(OrphanRecord record, int failures, Completion<absl::Status> done) {
+  OrphanRecord sent = record;
+  ports_.ledger.RecordOrphan(
+      std::move(sent),
+      lifeline_.Guard([this, record = std::move(record), failures,
+                       done = std::move(done)](absl::StatusOr<OrphanResult> recorded) mutable {
+        if (ReasonOf(recorded.status()) == Reason::kLedgerUnavailable) {
+          Later(FullJitter(kRecordBackoff, failures, ports_.random),
+                [this, record = std::move(record), failures]() mutable {
+                  RecordOrphan(std::move(record), failures + 1, [](absl::Status) {});
+                });
+          std::move(done)(recorded.status());
+          return;
+        }
+        OnOrphanRecorded(record, recorded);
+        std::move(done)(recorded.status());
+      }));
+}
+
+void Reconciler::OnOrphanRecorded(const OrphanRecord& record,
+                                  const absl::StatusOr<OrphanResult>& recorded) {
+  const Orphan& orphan = record.orphan;
+  const LogFields fields = {{"prediction", orphan.prediction_id},
+                            {"attempt", absl::StrCat(orphan.attempt_number)},
+                            {"upstream_id", orphan.upstream_id}};
+  if (!recorded.ok()) {
+    ports_.events.Log(LogLevel::kError,
+                      "upstream has a task for a prediction that the ledger no longer has", fields);
+    return;
+  }
+  tracker_.Refresh(recorded->prediction);
+  if (record.ended || !recorded->news) return;
+  ports_.events.OrphanRecorded();
+  ports_.events.Log(LogLevel::kError, "upstream has created a task that no live prediction follows",
+                    fields);
+  Follow(orphan);
+}
+
+void Reconciler::FollowOrphans() {
+  ports_.ledger.ListOrphans(lifeline_.Guard([this](absl::StatusOr<std::vector<Orphan>> orphans) {
+    if (!orphans.ok()) {
+      Later(kRecordBackoff.maximum, [this] { FollowOrphans(); });
+      return;
+    }
+    for (Orphan& orphan : *orphans) Follow(std::move(orphan));
+  }));
+}
+
+void Reconciler::Follow(Orphan orphan) {
+  const std::string upstream_id = orphan.upstream_id;
+  orphans_[upstream_id].orphan = std::move(orphan);
+  LookAtOrphan(upstream_id,
+               UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
+}
+
+void Reconciler::LookAtOrphan(const std::string& upstream_id, absl::Duration delay) {
+  orphans_[upstream_id].timer = ports_.timers.After(delay, [this, upstream_id] {
+    ports_.upstream.GetTask(upstream_id, lifeline_.Guard([this, upstream_id](PollOutcome outcome) {
+      OnOrphanSeen(upstream_id, std::move(outcome));
+    }));
+  });
+}
+
+void Reconciler::OnOrphanSeen(const std::string& upstream_id, PollOutcome outcome) {
+  const auto found = orphans_.find(upstream_id);
+  if (found == orphans_.end()) return;
+  FollowedOrphan& followed = found->second;
+  const auto* observed = std::get_if<PollObserved>(&outcome);
+  const bool ended = observed != nullptr && IsTerminal(observed->task.state);
+  const bool expired =
+      ports_.clock.Now() > followed.orphan.found_time + options_.upstream_retention;
+  if (!ended && !expired) {
+    LookAtOrphan(upstream_id,
+                 std::max(options_.poll_min_interval,
+                          FullJitter(kOrphanBackoff, followed.looks++, ports_.random)));
+    return;
+  }
+  OrphanRecord record;
+  record.orphan = std::move(followed.orphan);
+  record.ended = true;
+  if (ended) record.outputs = observed->task.outputs;
+  orphans_.erase(found);
+  RecordOrphan(std::move(record), 0, [](absl::Status) {});
+}
+
+void Reconciler::Later(absl::Duration delay, absl::AnyInvocable<void() &&> work) {
+  const uint64_t number = next_later_++;
+  later_[number] = ports_.timers.After(delay, [this, number, work = std::move(work)]() mutable {
+    const std::unique_ptr<Timers::Timer> done = std::move(later_[number]);
+    later_.erase(number);
+    std::move(work)();
+  });
+}
+
+}  // namespace dreamgate::core

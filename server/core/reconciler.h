@@ -1,0 +1,125 @@
+// Finds out what became of POSTs whose outcome is unknown, by evidence and never by a guess. Owned by
+// Gateway, loop only. The evidence, best first:
+//
+//   1. the late answer: the submitter's; here only if the prediction has ended meanwhile
+//   2. a callback that carries the attempt's token
+//   3. upstream's history shows a task with exactly our input that nobody has
+//   4. upstream's history shows consistently that there is no such task: absence
+//
+// One question serves all: while predictions are UNRESOLVED, history is read a few times per settle
+// time, and only then the ledger is asked which of its tasks are bound (a task that history shows was
+// created by a POST whose attempt is durable by then). Once an hour the question goes back as far as
+// upstream's retention, for attempts that have been given up.
+//
+// A task that turns up for a prediction which has ended, or goes on with another attempt, is an orphan:
+// recorded, alarmed, looked at until it ends, and its videos kept as `recovered_outputs`.
+#ifndef DREAMGATE_SERVER_CORE_RECONCILER_H_
+#define DREAMGATE_SERVER_CORE_RECONCILER_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/core/evidence.h"
+#include "server/core/gateway.h"
+#include "server/core/lifeline.h"
+#include "server/core/options.h"
+#include "server/core/ports.h"
+#include "server/core/submitter.h"
+#include "server/core/tracker.h"
+
+namespace dreamgate::core {
+
+class Reconciler final : public EvidenceSink {
+ public:
+  Reconciler(const Ports& ports, const Options& options, Tracker& tracker, Submitter& submitter);
+  ~Reconciler() override;
+
+  // After what an earlier process left behind has been taken over.
+  void Start();
+
+  // See Gateway::OnCallback.
+  void OnCallback(std::string attempt_token, std::string upstream_id,
+                  Completion<absl::Status> done);
+
+  void OnUnresolved(const std::shared_ptr<const Prediction>& prediction) override;
+  void OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) override;
+
+  // Followed orphans that have not ended.
+  int64_t orphans() const { return static_cast<int64_t>(orphans_.size()); }
+
+ private:
+  // One reading of history, page by page.
+  struct Question {
+    bool whole = false;  // as far back as upstream keeps tasks
+    HistoryReading reading;
+    std::set<std::string> seen;
+    int page = 1;
+    absl::Duration tolerance;  // it was asked with
+  };
+  struct FollowedOrphan {
+    Orphan orphan;
+    int looks = 0;
+    std::unique_ptr<Timers::Timer> timer;
+  };
+
+  // Unless a question is under way or due earlier.
+  void AskAfter(absl::Duration delay);
+  void Ask();
+  void ReadPage();
+  void OnPage(HistoryOutcome outcome);
+  void Review();
+  void Conclude(bool answered);
+
+  void Judge(const HistoryReading& reading, const AttemptReview& review, bool whole);
+  // Gives the task to the prediction or, if that has no use for it, to the orphans. `done` hears OK
+  // once either is durable.
+  void Bind(const StoredAttempt& attempt, const HistoryItem& task, TransitionSource source,
+            Completion<absl::Status> done);
+  void ConcludeAbsence(const StoredAttempt& attempt);
+
+  void RecordUnbound(const PredictionKey& key, const AttemptOutcome& acceptance,
+                     Completion<absl::Status> done);
+  // Tries until the ledger has it; `done` hears of the first try.
+  void RecordOrphan(OrphanRecord record, int failures, Completion<absl::Status> done);
+  void OnOrphanRecorded(const OrphanRecord& record, const absl::StatusOr<OrphanResult>& recorded);
+  void FollowOrphans();
+  void Follow(Orphan orphan);
+  void LookAtOrphan(const std::string& upstream_id, absl::Duration delay);
+  void OnOrphanSeen(const std::string& upstream_id, PollOutcome outcome);
+
+  // Runs `work` later; forgotten when this object dies.
+  void Later(absl::Duration delay, absl::AnyInvocable<void() &&> work);
+
+  const Ports ports_;
+  const Options options_;
+  Tracker& tracker_;
+  Submitter& submitter_;
+
+  std::optional<Question> question_;  // under way
+  std::unique_ptr<Timers::Timer> next_;
+  absl::Time next_due_;
+  std::unique_ptr<Timers::Timer> next_whole_;
+  bool whole_due_ = false;
+  int failures_ = 0;
+  absl::Duration retry_after_;  // as upstream has asked for
+  std::optional<absl::Duration> clock_offset_;
+  AbsenceEvidence absences_;
+
+  std::map<std::string, FollowedOrphan> orphans_;  // by upstream id
+  uint64_t next_later_ = 0;
+  std::map<uint64_t, std::unique_ptr<Timers::Timer>> later_;
+  Lifeline lifeline_;
+};
+
+}  // namespace dreamgate::core
+
+#endif  // DREAMGATE_SERVER_CORE_RECONCILER_H_
