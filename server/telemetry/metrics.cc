@@ -56,6 +56,7 @@ constexpr const char* kStatusCodes[] = {
     "DATA_LOSS", "UNAUTHENTICATED"};
 constexpr const char* kOutcomes[] = {"accepted",   "replayed", "rejected",
                                      "unresolved", "not_sent", "refused"};
+constexpr const char* kEvidence[] = {"answer", "webhook", "history", "absence", "none"};
 constexpr const char* kDropReasons[] = {"illegal", "repeated", "conflict", "unbound"};
 
 // One counter per value of one label. The values are known beforehand, so all of them are shown from
@@ -237,6 +238,14 @@ struct Metrics::Series {
       "reason", kDropReasons};
   Gauge& in_flight =
       Gauges("dreamgate_predictions_in_flight", "Predictions that are not terminal.").Add({});
+  Gauge& unresolved =
+      Gauges("dreamgate_predictions_unresolved",
+             "Predictions whose submission has an unknown outcome, being reconciled.")
+          .Add({});
+  CounterByValue reconciled{
+      Counters("dreamgate_reconciled_total",
+               "UNRESOLVED predictions decided, by evidence (none: given up)."),
+      "evidence", kEvidence};
   Counter& orphans = Counters("dreamgate_orphans_total",
                               "Videos paid for that are bound to no live prediction: look at each.")
                          .Add({});
@@ -353,5 +362,11 @@ void Metrics::RpcFinished(absl::string_view method, absl::string_view status_cod
 }
 
 void Metrics::OrphanRecorded() { series_->orphans.Increment(); }
+
+void Metrics::Reconciled(absl::string_view evidence) { series_->reconciled[evidence].Increment(); }
+
+void Metrics::PredictionsUnresolved(int64_t count) {
+  series_->unresolved.Set(static_cast<double>(count));
+}
 
 }  // namespace dreamgate::telemetry

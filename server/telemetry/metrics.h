@@ -42,6 +42,8 @@ class Metrics final : public core::Events {
   void RpcFinished(absl::string_view method, absl::string_view status_code,
                    absl::Duration took) override;
   void OrphanRecorded() override;
+  void Reconciled(absl::string_view evidence) override;
+  void PredictionsUnresolved(int64_t count) override;
 
  private:
   struct Series;

@@ -45,6 +45,11 @@ TEST_F(MetricsTest, KnownCountersAreShownBeforeAnythingHappened) {
   EXPECT_THAT(text, HasSubstr("dreamgate_streams_closed_total{code=\"OK\"} 0"));
   EXPECT_THAT(text, HasSubstr("dreamgate_observations_dropped_total{reason=\"illegal\"} 0"));
   EXPECT_THAT(text, HasSubstr("dreamgate_orphans_total 0"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_predictions_unresolved 0"));
+  for (const char* evidence : {"answer", "webhook", "history", "absence", "none"}) {
+    EXPECT_THAT(text, HasSubstr(absl::StrCat("dreamgate_reconciled_total{evidence=\"", evidence,
+                                             "\"} 0\n")));
+  }
 }
 
 TEST_F(MetricsTest, StreamsAreCountedOpenAndClosedByCode) {
@@ -72,6 +77,7 @@ TEST_F(MetricsTest, UpstreamRequestsAreCountedByOperationAndStatus) {
   metrics_.UpstreamRequest("create", 200, absl::Milliseconds(120));
   metrics_.UpstreamRequest("get", 0, absl::Seconds(30));
   metrics_.UpstreamRequest("get", 503, absl::Milliseconds(5));
+  metrics_.UpstreamRequest("list", 200, absl::Milliseconds(40));
   metrics_.UpstreamRequest("get", 503, absl::Milliseconds(5));
   const std::string text = metrics_.RenderText();
   EXPECT_THAT(
@@ -79,6 +85,8 @@ TEST_F(MetricsTest, UpstreamRequestsAreCountedByOperationAndStatus) {
       HasSubstr("dreamgate_upstream_requests_total{operation=\"create\",status=\"200\"} 1\n"));
   EXPECT_THAT(text,
               HasSubstr("dreamgate_upstream_requests_total{operation=\"get\",status=\"0\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(
+                        "dreamgate_upstream_requests_total{operation=\"list\",status=\"200\"} 1\n"));
   EXPECT_THAT(text,
               HasSubstr("dreamgate_upstream_requests_total{operation=\"get\",status=\"503\"} 2\n"));
   EXPECT_THAT(
@@ -131,6 +139,25 @@ TEST_F(MetricsTest, DeliveriesRpcsOrphansAndPredictionsInFlightAreShown) {
   EXPECT_THAT(text, HasSubstr("dreamgate_rpc_duration_seconds_count{method=\"SubmitVideo\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("dreamgate_orphans_total 1\n"));
   EXPECT_THAT(text, HasSubstr("dreamgate_predictions_in_flight 7\n"));
+}
+
+TEST_F(MetricsTest, WhatDecidedAnUnresolvedPredictionIsCountedByEvidence) {
+  metrics_.Reconciled("history");
+  metrics_.Reconciled("history");
+  metrics_.Reconciled("none");
+  metrics_.Reconciled("a dream");
+  const std::string text = metrics_.RenderText();
+  EXPECT_THAT(text, HasSubstr("dreamgate_reconciled_total{evidence=\"history\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_reconciled_total{evidence=\"none\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_reconciled_total{evidence=\"other\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_reconciled_total{evidence=\"answer\"} 0\n"));
+}
+
+TEST_F(MetricsTest, UnresolvedPredictionsAreShownAsTheirNumberNow) {
+  metrics_.PredictionsUnresolved(3);
+  EXPECT_THAT(metrics_.RenderText(), HasSubstr("dreamgate_predictions_unresolved 3\n"));
+  metrics_.PredictionsUnresolved(0);
+  EXPECT_THAT(metrics_.RenderText(), HasSubstr("dreamgate_predictions_unresolved 0\n"));
 }
 
 TEST_F(MetricsTest, TheNumberOfSeriesHasAnEnd) {
