@@ -260,6 +260,21 @@ std::vector<std::string> ConfigWarnings(const Config& config) {
       config.tls_cert_file.empty()) {
     warnings.push_back("no --tls-cert-file: callers' tokens cross the network readably");
   }
+  const core::Options& core = config.core;
+  if (core.absence_settle_time < absl::Minutes(1)) {
+    warnings.push_back(
+        "--absence-settle-time is below 1m: a history that lags may be mistaken for absence");
+  }
+  if (core.absence_settle_time >= core.unresolved_timeout) {
+    warnings.push_back(
+        "--absence-settle-time is not below --unresolved-timeout: a prediction is given up before "
+        "history can show that it created no task");
+  }
+  if (core.resend_after_absence > 0) {
+    warnings.push_back(
+        "--resend-after-absence is above 0: a request_id pays more than once if upstream's history "
+        "is wrong");
+  }
   return warnings;
 }
 

@@ -92,8 +92,8 @@ void AddServing(Table& table) {
       [](Config& c) -> HostPort& { return c.listen_address; }, ParseHostPort);
   table.Add<HostPort>(
       "admin-address", "HOST:PORT",
-      "Where /livez, /readyz, /metrics and /statusz are served, over plain HTTP. "
-      "HOST must be an IP address or localhost.",
+      "Where /livez, /readyz, /metrics, /statusz and, for this machine alone, /backup are served, "
+      "over plain HTTP. HOST must be an IP address or localhost.",
       [](Config& c) -> HostPort& { return c.admin_address; }, ParseHostPort);
   table.AddFile("ports-file", "Once serving, write the ports here as grpc=PORT and admin=PORT.",
                 [](Config& c) -> std::string& { return c.ports_file; });
@@ -156,6 +156,25 @@ void AddPredictions(Table& table) {
                     "An UNRESOLVED prediction without any evidence by then becomes FAILED.",
                     absl::Milliseconds(100), absl::Hours(7 * 24),
                     [](Config& c) -> absl::Duration& { return c.core.unresolved_timeout; });
+  table.AddDuration(
+      "absence-settle-time",
+      "How long upstream's history must consistently show no task for an UNRESOLVED prediction "
+      "before that is believed. Below 1m a history that lags may be mistaken for absence.",
+      absl::Milliseconds(100), absl::Hours(24),
+      [](Config& c) -> absl::Duration& { return c.core.absence_settle_time; });
+  table.AddNumber<int>(
+      "resend-after-absence",
+      "How often a prediction may be sent again once upstream's history shows that its POST "
+      "created no task; 0: never. More than 0 weakens \"never paid twice\": if history is wrong, "
+      "the video is paid for again.",
+      0, 10, [](Config& c) -> int& { return c.core.resend_after_absence; });
+  table.AddDuration(
+      "request-id-retention",
+      "How long a prediction and its request id are remembered after its end. A request id reused "
+      "after that pays again. At least 192h: longer than upstream keeps tasks, so that late "
+      "evidence finds its prediction.",
+      absl::Hours(8 * 24), absl::Hours(10 * 365 * 24),
+      [](Config& c) -> absl::Duration& { return c.core.request_id_retention; });
   table.AddDuration("poll-min-interval", "Shortest time between two looks at one prediction.",
                     absl::Milliseconds(10), absl::Hours(1),
                     [](Config& c) -> absl::Duration& { return c.core.poll_min_interval; });

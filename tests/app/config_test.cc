@@ -13,6 +13,7 @@
 namespace dreamgate::app {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -84,6 +85,9 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
                            "--submit-soft-timeout=4s",
                            "--late-answer-timeout=1m5s",
                            "--unresolved-timeout=6m",
+                           "--absence-settle-time=90s",
+                           "--resend-after-absence=2",
+                           "--request-id-retention=200h",
                            "--poll-min-interval=700ms",
                            "--poll-max-interval=8s",
                            "--probe-interval=18s",
@@ -118,6 +122,9 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
   EXPECT_EQ(config.core.submit_soft_timeout, absl::Seconds(4));
   EXPECT_EQ(config.late_answer_timeout, absl::Seconds(65));
   EXPECT_EQ(config.core.unresolved_timeout, absl::Minutes(6));
+  EXPECT_EQ(config.core.absence_settle_time, absl::Seconds(90));
+  EXPECT_EQ(config.core.resend_after_absence, 2);
+  EXPECT_EQ(config.core.request_id_retention, absl::Hours(200));
   EXPECT_EQ(config.core.poll_min_interval, absl::Milliseconds(700));
   EXPECT_EQ(config.core.poll_max_interval, absl::Seconds(8));
   EXPECT_EQ(config.core.probe_interval, absl::Seconds(18));
@@ -284,6 +291,11 @@ TEST(ConfigTest, ABadValueIsRefusedWithTheSettingsName) {
       {"--heartbeat-interval=4s", "from 5s to 25s"},
       {"--heartbeat-interval=26s", "from 5s to 25s"},
       {"--submit-soft-timeout=6m", "--late-answer-timeout"},
+      {"--absence-settle-time=99ms", "from 100ms"},
+      {"--resend-after-absence=-1", "from 0 to 10"},
+      {"--resend-after-absence=11", "from 0 to 10"},
+      {"--request-id-retention=191h59m", "from 192h"},
+      {"--request-id-retention=87601h", "to 87600h"},
       {"--shutdown-timeout=2h", "1h"},
       {"--max-streams=-1", "whole number"},
       {"--max-streams=1e3", "whole number"},
@@ -378,6 +390,23 @@ TEST(ConfigTest, AnOpenDoorIsWarnedOf) {
   const auto line = Parse({});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_THAT(ConfigWarnings(line->config), ElementsAre(HasSubstr("--callers-file")));
+}
+
+TEST(ConfigTest, WhatWeakensNeverPaidTwiceIsWarnedOf) {
+  const auto warnings = [](const std::vector<std::string>& arguments) {
+    std::vector<std::string> all = {"--listen-address=127.0.0.1:0"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    const auto line = Parse(all);
+    EXPECT_TRUE(line.ok()) << line.status();
+    return ConfigWarnings(line->config);
+  };
+  EXPECT_THAT(warnings({"--absence-settle-time=1m"}), IsEmpty());
+  EXPECT_THAT(warnings({"--absence-settle-time=59s"}),
+              ElementsAre(AllOf(HasSubstr("--absence-settle-time"), HasSubstr("lags"))));
+  EXPECT_THAT(warnings({"--resend-after-absence=1"}),
+              ElementsAre(AllOf(HasSubstr("--resend-after-absence"), HasSubstr("pays"))));
+  EXPECT_THAT(warnings({"--absence-settle-time=15m"}),
+              ElementsAre(HasSubstr("not below --unresolved-timeout")));
 }
 
 }  // namespace
