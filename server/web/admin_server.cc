@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -15,6 +16,7 @@
 #include <optional>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
@@ -38,6 +40,8 @@ using ErrorCode = boost::system::error_code;
 constexpr uint32_t kHeaderLimit = 8 * 1024;
 constexpr uint64_t kBodyLimit = 1024;
 constexpr size_t kBufferLimit = 16 * 1024;
+// A backup goes out in pieces of this size, so that it costs as much memory whatever its own.
+constexpr size_t kBackupPiece = 64 * 1024;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 struct Page {
@@ -75,12 +79,39 @@ Page RenderPage(AdminPages& pages, absl::string_view path, absl::string_view acc
     return {http::status::ok, "application/json", RenderStatusJson(report), ""};
   }
   return TextPage(http::status::not_found,
-                  "not found; there are /livez, /readyz, /metrics and /statusz");
+                  "not found; there are /livez, /readyz, /metrics, /statusz and POST /backup");
 }
 
 bool IsPage(absl::string_view path) {
   return path == "/livez" || path == "/readyz" || path == "/metrics" || path == "/statusz";
 }
+
+// One header only: of two, nobody knows which one others believe.
+std::string OnlyHeader(const http::request<http::string_body>& request, http::field name) {
+  return request.count(name) == 1 ? std::string(request[name]) : std::string();
+}
+
+BackupRequester RequesterOf(const http::request<http::string_body>& request,
+                            const std::string& peer) {
+  BackupRequester requester;
+  requester.peer = peer;
+  requester.host = OnlyHeader(request, http::field::host);
+  for (const auto& header : request) {
+    const std::string name = absl::AsciiStrToLower(View(header.name_string()));
+    if (name == "origin" || absl::StartsWith(name, "sec-fetch-")) requester.browser = true;
+    if (name == "via" || name == "forwarded" || absl::StartsWith(name, "x-forwarded-")) {
+      requester.forwarded = true;
+    }
+  }
+  return requester;
+}
+
+// The copy that is being made or sent, and the piece of it that is on its way.
+struct Backup {
+  std::optional<BackupCopy> copy;
+  std::vector<char> piece = std::vector<char>(kBackupPiece);
+  uint64_t left = 0;
+};
 
 // What to tell a client whose request could not be read; nullopt if it has left or was too slow.
 std::optional<Page> ReadErrorPage(const ErrorCode& error) {
@@ -123,6 +154,7 @@ struct AdminServer::Listener : std::enable_shared_from_this<AdminServer::Listene
   uint16_t port = 0;
   bool closed = false;
   std::set<Connection*> connections;
+  std::weak_ptr<Backup> backup;  // owned by the connection that asked for it, or what works for it
   std::unique_ptr<net::LoopTimer> accept_pause;
 };
 
@@ -181,6 +213,7 @@ class AdminServer::Listener::Connection
     const absl::string_view target = View(request.target());
     const absl::string_view path = target.substr(0, target.find('?'));
     const bool head = request.method() == http::verb::head;
+    if (path == "/backup" && listener_->pages.backup) return OnBackupRequest(request, head);
     Page page;
     if (!head && request.method() != http::verb::get && IsPage(path)) {
       page = TextPage(http::status::method_not_allowed, "only GET and HEAD are allowed here");
@@ -191,12 +224,85 @@ class AdminServer::Listener::Connection
     Write(std::move(page), request.version(), head, request.keep_alive());
   }
 
+  void OnBackupRequest(const http::request<http::string_body>& request, bool head) {
+    const auto refuse = [&](Page page) {
+      Write(std::move(page), request.version(), head, request.keep_alive());
+    };
+    if (request.method() != http::verb::post) {
+      Page page = TextPage(http::status::method_not_allowed, "only POST is allowed here");
+      page.allow = "POST";
+      return refuse(std::move(page));
+    }
+    ErrorCode error;
+    const tcp::endpoint peer = stream_.socket().remote_endpoint(error);
+    const std::string address = error ? std::string() : peer.address().to_string();
+    if (auto why = WhyNoBackup(RequesterOf(request, address)); why.has_value()) {
+      return refuse(TextPage(http::status::forbidden, *why));
+    }
+    // A second copy would take the disk space and the time of the first once more.
+    if (!listener_->backup.expired()) {
+      return refuse(TextPage(http::status::conflict,
+                             "another backup is being made: ask again when it has ended"));
+    }
+    auto backup = std::make_shared<Backup>();
+    listener_->backup = backup;
+    stream_.expires_never();
+    listener_->pages.backup([self = shared_from_this(), backup, version = request.version(),
+                             keep_alive = request.keep_alive()](
+                                absl::StatusOr<BackupCopy> copy) mutable {
+      if (self->listener_->closed) return;
+      if (!copy.ok()) {
+        backup.reset();
+        return self->Write(
+            TextPage(http::status::service_unavailable, copy.status().message()), version,
+            /*head=*/false, keep_alive);
+      }
+      backup->copy = *std::move(copy);
+      backup->left = backup->copy->size();
+      self->SendBackup(std::move(backup), version, keep_alive);
+    });
+  }
+
+  void SendBackup(std::shared_ptr<Backup> backup, unsigned version, bool keep_alive) {
+    Describe({http::status::ok, "application/octet-stream", "", ""}, version, keep_alive);
+    response_.set(http::field::content_disposition, "attachment; filename=\"dreamgate-backup.db\"");
+    response_.content_length(backup->left);
+    ArmTimeout();
+    serializer_.emplace(response_);
+    http::async_write_header(
+        stream_, *serializer_,
+        [self = shared_from_this(), backup = std::move(backup), keep_alive](const ErrorCode& error,
+                                                                          size_t) mutable {
+          if (!error) self->SendPiece(std::move(backup), keep_alive);
+        });
+  }
+
+  // Whatever ends this before its time leaves a body shorter than announced, which clients notice.
+  void SendPiece(std::shared_ptr<Backup> backup, bool keep_alive) {
+    if (listener_->closed) return;
+    if (backup->left == 0) {
+      backup.reset();
+      return GoOn(keep_alive);
+    }
+    const absl::StatusOr<size_t> count = backup->copy->Read(absl::MakeSpan(backup->piece));
+    if (!count.ok() || *count == 0 || *count > backup->left) return stream_.close();
+    backup->left -= *count;
+    ArmTimeout();  // anew for each piece: a long backup is no slow client
+    const auto piece = asio::buffer(backup->piece.data(), *count);
+    asio::async_write(stream_, piece,
+                      [self = shared_from_this(), backup = std::move(backup), keep_alive](
+                          const ErrorCode& error, size_t) mutable {
+                        if (!error) self->SendPiece(std::move(backup), keep_alive);
+                      });
+  }
+
   void RefuseUnreadable(const ErrorCode& error) {
     std::optional<Page> page = ReadErrorPage(error);
     if (page.has_value()) Write(*std::move(page), 11, /*head=*/false, /*keep_alive=*/false);
   }
 
-  void Write(Page page, unsigned version, bool head, bool keep_alive) {
+  // Everything of an answer but its body and length.
+  void Describe(const Page& page, unsigned version, bool keep_alive) {
     response_ = {};
     response_.version(version);
     response_.result(page.status);
@@ -206,17 +312,21 @@ class AdminServer::Listener::Connection
     response_.set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
     if (!page.allow.empty()) response_.set(http::field::allow, page.allow);
     response_.keep_alive(keep_alive);
+  }
+
+  void Write(Page page, unsigned version, bool head, bool keep_alive) {
+    Describe(page, version, keep_alive);
     response_.content_length(page.body.size());
     if (!head) response_.body() = std::move(page.body);
     ArmTimeout();
     serializer_.emplace(response_);
     http::async_write(stream_, *serializer_,
                       [self = shared_from_this(), keep_alive](const ErrorCode& error, size_t) {
-                        if (self->listener_->closed || error) return;
-                        if (keep_alive) return self->ReadOnLoop();
-                        self->LingerOnLoop();
+                        if (!self->listener_->closed && !error) self->GoOn(keep_alive);
                       });
   }
+
+  void GoOn(bool keep_alive) { keep_alive ? ReadOnLoop() : LingerOnLoop(); }
 
   // Says that nothing more comes, then reads away what the client still sends: closing on unread
   // bytes would reset the connection and could take the answer with it.

@@ -1,4 +1,5 @@
-// The admin port: /livez, /readyz, /metrics and /statusz over plain HTTP/1.1, on a listener of its own.
+// The admin port: /livez, /readyz, /metrics, /statusz and /backup over plain HTTP/1.1, on a listener of
+// its own.
 // Meant for probes, scrapers and operators, so it binds to loopback unless told otherwise, and caps
 // what a client can make it hold. Owned by app; works on the loop. This header is free of Beast.
 #ifndef DREAMGATE_SERVER_WEB_ADMIN_SERVER_H_
@@ -12,7 +13,9 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/core/ports.h"
 #include "server/net/loop.h"
+#include "server/web/backup.h"
 #include "server/web/status_page.h"
 
 namespace dreamgate::web {
@@ -35,6 +38,9 @@ struct AdminPages {
   absl::AnyInvocable<Readiness()> readiness;
   absl::AnyInvocable<std::string()> metrics;  // Prometheus text format
   absl::AnyInvocable<StatusReport()> status;
+  // Begins to make a copy of the ledger; not called again while one is being made or sent. An error's
+  // message is shown to whoever asked. Empty: there is no /backup.
+  absl::AnyInvocable<void(core::Completion<absl::StatusOr<BackupCopy>>)> backup;
 };
 
 class AdminServer {

@@ -110,6 +110,8 @@ constexpr absl::string_view kHead =
 std::string RenderStatusJson(const StatusReport& report) {
   json::object gateway;
   gateway["predictions_in_flight"] = report.gateway.predictions_in_flight;
+  gateway["predictions_unresolved"] = report.gateway.predictions_unresolved;
+  gateway["orphans"] = report.gateway.orphans;
   gateway["watchers"] = report.gateway.watchers;
   gateway["polling_paused"] = report.gateway.polling_paused;
   gateway["draining"] = report.gateway.draining;
@@ -138,7 +140,10 @@ std::string RenderStatusHtml(const StatusReport& report) {
                          {"ready", report.ready ? "yes" : "no: " + report.ready_reason},
                          {"draining", yes_no(report.gateway.draining)},
                          {"polling paused", yes_no(report.gateway.polling_paused)},
-                         {"watchers", absl::StrCat(report.gateway.watchers)}});
+                         {"watchers", absl::StrCat(report.gateway.watchers)},
+                         {"unresolved predictions",
+                          absl::StrCat(report.gateway.predictions_unresolved)},
+                         {"orphans looked at", absl::StrCat(report.gateway.orphans)}});
   return absl::StrCat(kHead, Table("Now", now), Table("Upstream", report.upstream),
                       InFlightTable(report), Table("Configuration", report.configuration),
                       "</body>\n</html>\n");

@@ -14,11 +14,12 @@ namespace {
 constexpr timeval kDeadline = {30, 0};
 }  // namespace
 
-RawClient::RawClient(uint16_t port) : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
+RawClient::RawClient(uint16_t port, const std::string& literal)
+    : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  inet_pton(AF_INET, literal.c_str(), &address.sin_addr);
   setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &kDeadline, sizeof kDeadline);
   connected_ = connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
 }
@@ -50,8 +51,8 @@ std::string RawClient::ReadUntil(const std::string& end) {
 
 std::string RawClient::ReadAll() { return ReadUntil(""); }
 
-std::string Exchange(uint16_t port, const std::string& request) {
-  RawClient client(port);
+std::string Exchange(uint16_t port, const std::string& request, const std::string& address) {
+  RawClient client(port, address);
   if (!client.Send(request)) return "not sent";
   return client.ReadAll();
 }

@@ -1,5 +1,5 @@
 // A client that sends exactly the bytes it is told to and shows exactly what comes back: blocking POSIX
-// sockets, one connection each, loopback only. Every wait ends after a generous deadline.
+// sockets, one connection each, to this machine only. Every wait ends after a generous deadline.
 #ifndef DREAMGATE_TESTS_WEB_RAW_CLIENT_H_
 #define DREAMGATE_TESTS_WEB_RAW_CLIENT_H_
 
@@ -10,7 +10,8 @@ namespace dreamgate::web {
 
 class RawClient {
  public:
-  explicit RawClient(uint16_t port);
+  // `address` is an IPv4 literal of this machine.
+  explicit RawClient(uint16_t port, const std::string& address = "127.0.0.1");
   ~RawClient();
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;
@@ -34,7 +35,8 @@ class RawClient {
 };
 
 // One request on a connection of its own; everything the server answered.
-std::string Exchange(uint16_t port, const std::string& request);
+std::string Exchange(uint16_t port, const std::string& request,
+                     const std::string& address = "127.0.0.1");
 
 }  // namespace dreamgate::web
 

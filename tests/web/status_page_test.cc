@@ -24,6 +24,8 @@ StatusReport Report() {
   report.upstream = {{"url", "https://api.example.com"}};
   report.gateway.predictions_in_flight = 5;
   report.gateway.watchers = 9;
+  report.gateway.predictions_unresolved = 2;
+  report.gateway.orphans = 1;
   auto prediction = std::make_shared<core::Prediction>();
   prediction->id = "p1";
   prediction->tenant = "<script>";
@@ -48,6 +50,8 @@ TEST(StatusPageTest, TheJsonDocumentHasEveryPart) {
   EXPECT_EQ(status.at("upstream").at("url").as_string(), "https://api.example.com");
   EXPECT_EQ(status.at("gateway").at("predictions_in_flight").as_int64(), 5);
   EXPECT_EQ(status.at("gateway").at("watchers").as_int64(), 9);
+  EXPECT_EQ(status.at("gateway").at("predictions_unresolved").as_int64(), 2);
+  EXPECT_EQ(status.at("gateway").at("orphans").as_int64(), 1);
   const boost::json::value& oldest = status.at("gateway").at("oldest").at(0);
   EXPECT_EQ(oldest.at("id").as_string(), "p1");
   EXPECT_EQ(oldest.at("state").as_string(), "PROCESSING");
@@ -70,6 +74,8 @@ TEST(StatusPageTest, ThePageSaysAgesAsPeopleDo) {
   EXPECT_THAT(html, HasSubstr("<td>4s ago</td>"));
   EXPECT_THAT(html, HasSubstr("<td>in 2s</td>"));
   EXPECT_THAT(html, HasSubstr("<td>PROCESSING</td>"));
+  EXPECT_THAT(html, HasSubstr("<th>unresolved predictions</th><td>2</td>"));
+  EXPECT_THAT(html, HasSubstr("<th>orphans looked at</th><td>1</td>"));
 }
 
 TEST(StatusPageTest, ThePageEscapesWhatOthersWrote) {
