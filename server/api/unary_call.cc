@@ -5,6 +5,7 @@
 #include "server/api/rpc_report.h"
 #include "server/api/status_mapping.h"
 #include "server/api/wire_bytes.h"
+#include "server/core/failpoint.h"
 
 namespace dreamgate::api {
 
@@ -21,9 +22,11 @@ UnaryCall::UnaryCall(const char* method, absl::Time deadline, grpc::ByteBuffer& 
 
 void UnaryCall::Succeed(const google::protobuf::MessageLite& response) noexcept {
   if (!Claim()) return;
+  DREAMGATE_FAILPOINT("api.before_answer");
   response_ = ToBytes(response);
   Report(absl::StatusCode::kOk);
   Finish(grpc::Status::OK);
+  DREAMGATE_FAILPOINT("api.after_answer");
 }
 
 void UnaryCall::Fail(const absl::Status& error) noexcept {

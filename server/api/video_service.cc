@@ -9,6 +9,7 @@
 #include "server/api/page_token.h"
 #include "server/api/wire_bytes.h"
 #include "server/core/errors.h"
+#include "server/core/failpoint.h"
 #include "server/core/gateway.h"
 #include "server/crypto/crypto.h"
 
@@ -143,6 +144,7 @@ absl::Status VideoService::PostSubmit(const std::shared_ptr<UnaryCall>& call,
   submit.input = std::move(valid->input);
   submit.cancelled = [call] { return call->cancelled(); };
   submit.deadline = call->deadline();
+  DREAMGATE_FAILPOINT("api.submit_received");
   surroundings_.executor.Post(
       [&gateway = surroundings_.gateway, call, submit = std::move(submit)]() mutable {
         gateway.Submit(std::move(submit), [call](absl::StatusOr<core::SubmitAnswer> answer) {

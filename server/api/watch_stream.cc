@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "server/core/errors.h"
+#include "server/core/failpoint.h"
 
 namespace dreamgate::api {
 namespace {
@@ -147,6 +148,7 @@ void WatchStream::WriteLocked(std::shared_ptr<const core::EncodedMessage> messag
   write_start_ = std::chrono::steady_clock::now();
   writing_ = std::move(message);
   writer_.Write(*writing_);
+  DREAMGATE_FAILPOINT("watch.update_written");
 }
 
 void WatchStream::WriteLastLocked(std::shared_ptr<const core::EncodedMessage> message,
@@ -154,6 +156,7 @@ void WatchStream::WriteLastLocked(std::shared_ptr<const core::EncodedMessage> me
   EndLocked(status);
   writing_ = std::move(message);  // for as long as this object lives
   writer_.WriteAndFinish(*writing_, std::move(status));
+  DREAMGATE_FAILPOINT("watch.terminal_written");
 }
 
 void WatchStream::FinishLocked(absl::Status status) {

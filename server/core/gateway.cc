@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/core/failpoint.h"
 #include "server/core/reconciler.h"
 #include "server/core/retention.h"
 #include "server/core/submitter.h"
@@ -33,15 +34,18 @@ Gateway::Gateway(const Ports& ports, const Options& options)
 Gateway::~Gateway() { ports_.ledger.set_commit_observer(nullptr); }
 
 void Gateway::Start(Completion<absl::Status> done) {
+  DREAMGATE_FAILPOINT("recover.before_takeover");
   ports_.ledger.TakeOverUnfinished(lifeline_.Guard(
       [this, done = std::move(done)](absl::StatusOr<std::vector<Unfinished>> unfinished) mutable {
         if (!unfinished.ok()) {
           std::move(done)(unfinished.status());
           return;
         }
+        DREAMGATE_FAILPOINT("recover.taken_over");
         for (const Unfinished& left_behind : *unfinished) submitter_->Recover(left_behind);
         reconciler_->Start();
         retention_->Start();
+        DREAMGATE_FAILPOINT("recover.done");
         std::move(done)(absl::OkStatus());
       }));
 }

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/failpoint.h"
 #include "server/core/retry.h"
 
 namespace dreamgate::core {
@@ -71,6 +72,7 @@ void Reconciler::AskAfter(absl::Duration delay) {
 }
 
 void Reconciler::Ask() {
+  DREAMGATE_FAILPOINT("reconcile.before_asking");
   const absl::Time now = ports_.clock.Now();
   Question question;
   question.whole = std::exchange(whole_due_, false);
@@ -118,6 +120,7 @@ void Reconciler::OnPage(HistoryOutcome outcome) {
     Conclude(false);
     return;
   }
+  DREAMGATE_FAILPOINT("reconcile.page_read");
   HistoryPage& page = std::get<HistoryPage>(outcome);
   if (page.clock_offset) clock_offset_ = page.clock_offset;
   const absl::Duration too_narrow = ClockTolerance(clock_offset_) - question_->tolerance;
@@ -151,6 +154,7 @@ void Reconciler::Review() {
                                    Conclude(false);
                                    return;
                                  }
+                                 DREAMGATE_FAILPOINT("reconcile.before_judging");
                                  Judge(question_->reading, *review, question_->whole);
                                  Conclude(true);
                                }));
@@ -219,6 +223,7 @@ void Reconciler::Bind(const StoredAttempt& attempt, const HistoryItem& task,
     RecordUnbound(key, acceptance, std::move(done));
     return;
   }
+  DREAMGATE_FAILPOINT("reconcile.before_binding");
   Observation observation;
   observation.unless_bound = true;
   observation.transition.state = StateFor(task.raw_status);
@@ -229,6 +234,7 @@ void Reconciler::Bind(const StoredAttempt& attempt, const HistoryItem& task,
   observation.attempt_outcome = std::move(acceptance);
   observation.done = [this, key, upstream_id = task.upstream_id,
                       done = std::move(done)](std::shared_ptr<const Prediction> now) mutable {
+    DREAMGATE_FAILPOINT("reconcile.bound");
     tracker_.LookNow(key);
     // With another task of its own, the prediction has left this one to the orphans.
     std::move(done)(now->upstream_id.empty() && !IsTerminal(now->state) ? InTrouble()
@@ -238,6 +244,7 @@ void Reconciler::Bind(const StoredAttempt& attempt, const HistoryItem& task,
 }
 
 void Reconciler::ConcludeAbsence(const StoredAttempt& attempt) {
+  DREAMGATE_FAILPOINT("reconcile.absence_concluded");
   const PredictionKey key(attempt.tenant, attempt.prediction_id);
   Observation observation;
   observation.only_in = State::kUnresolved;
@@ -264,6 +271,7 @@ void Reconciler::ConcludeAbsence(const StoredAttempt& attempt) {
   observation.new_attempt = next;
   observation.done = [this, key, next](std::shared_ptr<const Prediction> committed) {
     if (committed->state == State::kSubmitting) {
+      DREAMGATE_FAILPOINT("reconcile.before_resending");
       submitter_.SendAgain(std::move(committed), next);
       return;
     }
@@ -316,6 +324,7 @@ void Reconciler::OnUnboundTask(const PredictionKey& key, const AttemptOutcome& a
 
 void Reconciler::RecordUnbound(const PredictionKey& key, const AttemptOutcome& acceptance,
                                Completion<absl::Status> done) {
+  DREAMGATE_FAILPOINT("reconcile.orphan_found");
   OrphanRecord record;
   record.orphan = {key.first, key.second, acceptance.number, acceptance.upstream_id,
                    ports_.clock.Now()};
@@ -354,6 +363,7 @@ void Reconciler::OnOrphanRecorded(const OrphanRecord& record,
   }
   tracker_.Refresh(recorded->prediction);
   if (record.ended || !recorded->news) return;
+  DREAMGATE_FAILPOINT("reconcile.orphan_recorded");
   ports_.events.OrphanRecorded();
   ports_.events.Log(LogLevel::kError, "upstream has created a task that no live prediction follows",
                     fields);
@@ -399,6 +409,7 @@ void Reconciler::OnOrphanSeen(const std::string& upstream_id, PollOutcome outcom
                           FullJitter(kOrphanBackoff, followed.looks++, ports_.random)));
     return;
   }
+  DREAMGATE_FAILPOINT("reconcile.orphan_ended");
   OrphanRecord record;
   record.orphan = std::move(followed.orphan);
   record.ended = true;

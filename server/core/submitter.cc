@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/failpoint.h"
 #include "server/core/retry.h"
 
 namespace dreamgate::core {
@@ -187,6 +188,7 @@ void Submitter::Reserve(const std::shared_ptr<Flight>& flight) {
   reservation.attempt = {1, ports_.random.UnguessableToken(), now};
   flight->attempt = reservation.attempt;
   flight->prediction = std::make_shared<const Prediction>(reservation.prediction);
+  DREAMGATE_FAILPOINT("submit.before_reserve");
   ports_.ledger.Reserve(std::move(reservation),
                         lifeline_.Guard([this, flight](absl::StatusOr<ReserveResult> result) {
                           OnReserved(flight, std::move(result));
@@ -236,6 +238,7 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
     return;
   }
   flight->prediction = std::get<Reserved>(*result).prediction;
+  DREAMGATE_FAILPOINT("submit.reserved");
   const int64_t limit = options_.max_in_flight_per_tenant;
   if (limit > 0 && tracker_.InFlightOf(flight->request.tenant) >= limit) {
     AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, "tenant limit"};
@@ -261,6 +264,7 @@ void Submitter::Begin(const std::shared_ptr<Flight>& flight) {
   } else {
     flight->phase = Flight::Phase::kQueued;
     queue_.push_back(flight);
+    DREAMGATE_FAILPOINT("submit.queued");
     FillSlots();
   }
 }
@@ -268,6 +272,7 @@ void Submitter::Begin(const std::shared_ptr<Flight>& flight) {
 // SUBMITTING must be durable before the POST: after a crash a QUEUED prediction counts as never sent.
 void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
   flight->phase = Flight::Phase::kLeavingQueue;
+  DREAMGATE_FAILPOINT("submit.leaving_queue");
   Observation observation;
   observation.transition.state = State::kSubmitting;
   observation.transition.source = TransitionSource::kGateway;
@@ -284,6 +289,7 @@ void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
       outcome.message = "soft timeout";
       Withdraw(flight, std::move(outcome), std::nullopt, QueueTimeout());
     } else {
+      DREAMGATE_FAILPOINT("submit.left_queue");
       flight->prediction = std::move(committed);
       Send(flight);
     }
@@ -315,6 +321,7 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
   ++posts_in_flight_;
   flight->on_the_wire = true;
   on_the_wire_.insert(KeyOf(*flight->prediction));
+  DREAMGATE_FAILPOINT("submit.before_post");
   ports_.upstream.CreateTask(task, lifeline_.Guard([this, flight](CreateOutcome outcome) {
     --posts_in_flight_;
     flight->on_the_wire = false;
@@ -322,6 +329,7 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
     OnOutcome(flight, std::move(outcome));
     FreeSlot(*flight);  // if the callers have been answered already
   }));
+  DREAMGATE_FAILPOINT("submit.post_handed_over");
 }
 
 void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
@@ -339,6 +347,7 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
                          {.retry_after = kRetryHint}));
       return;
     case Flight::Phase::kSending: {
+      DREAMGATE_FAILPOINT("submit.soft_timeout");
       flight->known = true;
       flight->unresolved = true;
       outcome.result = AttemptResult::kUnknown;
@@ -356,6 +365,7 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
 }
 
 void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome outcome) {
+  DREAMGATE_FAILPOINT("submit.answer_known");
   if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {
     AttemptOutcome recorded{flight->attempt.number,
                             AttemptResult::kAccepted,
@@ -370,6 +380,7 @@ void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome o
   } else if (auto* not_sent = std::get_if<CreateNotSent>(&outcome)) {
     OnNotSent(flight, *not_sent);
   } else if (!flight->unresolved) {
+    DREAMGATE_FAILPOINT("submit.outcome_unknown");
     AttemptOutcome recorded{flight->attempt.number,
                             AttemptResult::kUnknown,
                             ports_.clock.Now(),
@@ -400,6 +411,7 @@ void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRe
                     {{"reason", std::string(ReasonName(rejected.reason))},
                      {"http_status", absl::StrCat(rejected.http_status)},
                      {"upstream_code", absl::StrCat(rejected.upstream_code)}});
+  DREAMGATE_FAILPOINT("submit.rejected");
   const Rejection rejection = RejectionFrom(rejected);
   std::optional<absl::Duration> retry_after = rejected.retry_after;
   if (rejected.reason == Reason::kUpstreamRateLimited && !retry_after) retry_after = kRetryHint;
@@ -456,6 +468,7 @@ void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transit
   observation.attempt_outcome = std::move(outcome);
   observation.unless_bound = unless_bound;
   observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
+    DREAMGATE_FAILPOINT("submit.recorded");
     Land(flight);
     AnswerCallers(flight, std::move(committed));
   };
@@ -477,6 +490,7 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
                   "durable storage is in trouble and cannot record upstream's answer; try again",
                   {.retry_after = kRetryHint});
   }
+  DREAMGATE_FAILPOINT("submit.withdrawing");
   RejectRequest request;
   request.tenant = flight->prediction->tenant;
   request.prediction_id = flight->prediction->id;
@@ -486,6 +500,7 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
       std::move(request), 0,
       [this, flight, error = std::move(error), unrecorded = std::move(unrecorded)](bool durable) {
         if (durable) {
+          DREAMGATE_FAILPOINT("submit.rejection_recorded");
           tracker_.Forget(KeyOf(*flight->prediction));
           Land(flight);
         }
@@ -611,6 +626,7 @@ void Submitter::Recover(const Unfinished& left_behind) {
     return;
   }
   tracker_.Adopt(left_behind.prediction);
+  DREAMGATE_FAILPOINT("recover.one_recovered");
   if (recovery != Recovery::kReconcile || prediction.state == State::kUnresolved) return;
   // Nothing takes it back any more, and the earlier process may have told its caller OK.
   tracker_.MarkAcknowledgedEarly(KeyOf(prediction));

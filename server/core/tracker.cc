@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/failpoint.h"
 
 namespace dreamgate::core {
 namespace {
@@ -261,6 +262,7 @@ void Tracker::Write(const PredictionKey& key) {
   proposal.new_attempt = next.new_attempt;
   entry->write_outstanding = true;
   entry->write_expects = proposal.expected_sequence;
+  DREAMGATE_FAILPOINT("track.before_writing");
   ports_.ledger.Propose(std::move(proposal),
                         lifeline_.Guard([this, key](absl::StatusOr<ProposeResult> result) {
                           OnWritten(key, std::move(result));
@@ -323,6 +325,7 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
   }
 
   entry->write_failures = 0;
+  DREAMGATE_FAILPOINT("track.written");
   const std::shared_ptr<const Prediction> before =
       std::exchange(entry->current, std::get<Committed>(*result).prediction);
   CountUnresolved(before.get(), entry->current.get());
@@ -422,6 +425,7 @@ void Tracker::ArmDeadline(const PredictionKey& key) {
   std::optional<State> only_in;  // an acceptance that only waits for the ledger is no silence
   if (current.state == State::kUnresolved) only_in = current.state;
   entry->deadline = ports_.timers.After(delay, [this, key, only_in, failure = std::move(failure)] {
+    DREAMGATE_FAILPOINT("track.giving_up");
     Observation given_up;
     given_up.only_in = only_in;
     given_up.transition.state = State::kFailed;
@@ -461,6 +465,7 @@ void Tracker::Poll(const PredictionKey& key) {
   if (entry == nullptr || entry->poll_in_flight || !IsPolled(entry->current->state)) return;
   entry->poll_in_flight = true;
   entry->next_poll.reset();
+  DREAMGATE_FAILPOINT("track.before_poll");
   ports_.upstream.GetTask(
       entry->current->upstream_id,
       lifeline_.Guard([this, key](PollOutcome outcome) { OnPolled(key, std::move(outcome)); }));
@@ -483,6 +488,7 @@ void Tracker::OnTask(const PredictionKey& key, TaskObservation task) {
     OnPollFailed(key, {PollProblem::kTransient, 200, "upstream answered with another task", {}});
     return;
   }
+  DREAMGATE_FAILPOINT("track.poll_answered");
   last_get_success_ = ports_.clock.Now();
   entry->poll_failures = 0;
   entry->not_found = 0;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/failpoint.h"
 
 namespace dreamgate::core {
 namespace {
@@ -28,6 +29,7 @@ void WatchHub::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watch
                           static_cast<int64_t>(kWheelSlots) - 1));
   watcher->wheel_slot_ = kNowhere;
 
+  DREAMGATE_FAILPOINT("watch.subscribed");
   // Register first, read afterwards: no transition falls in between.
   Feed& feed = FeedOf({request.tenant, request.prediction_id});
   Newcomer newcomer{std::move(watcher), request.after_sequence};
@@ -81,6 +83,8 @@ void WatchHub::OnCommitted(const std::shared_ptr<const Prediction>& prediction) 
     return;
   }
   Append(feed, prediction);
+  DREAMGATE_FAILPOINT("watch.not_delivered");
+  if (IsTerminal(prediction->state)) DREAMGATE_FAILPOINT("watch.terminal_not_delivered");
   Deliver(feed);
   DropIfUnused(found->first);
 }

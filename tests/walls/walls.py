@@ -67,6 +67,13 @@ MACHINE_PATH = r"(?<![\w.$}])/(home|root|work|Users|farm)/\w"
 REGISTRY = (r"\b(deb\.debian\.org|registry\.npm" r"js\.org|py" r"pi\.org|files\.python" r"hosted\.org|"
             r"proxy\.golang\.org|crates\.io|repo\.maven\.apache\.org)\b")
 
+# Where the server can be made to die in tests. Each is killed at, so the crash tests list them all.
+FAILPOINT = re.compile(r'DREAMGATE_FAILPOINT\("([^"]*)"\);')
+FAILPOINT_NAME = r"[a-z]+\.[a-z_]+"
+CRASH_CASES = "tests/e2e/crash_cases.cc"
+CRASH_CASE = re.compile(r'^\s*\{"([^"]*)",')
+FAILPOINTS_AT_LEAST = 25
+
 INCLUDE = re.compile(r'^\s*#\s*include\s*(<([^>]+)>|"([^"]+)")')
 SKIPPED_FOLDERS = {".git", ".cache", "build", "dreamgate-output", "node_modules", "__pycache__"}
 TEXT_SUFFIXES = (".cc", ".h", ".cmake", ".txt", ".md", ".py", ".sh", ".proto", ".json", ".yaml",
@@ -97,22 +104,26 @@ class House:
         self.root = root
         self.violations = []
         self.sources = {}  # (library, program) -> files that include it
+        self.failpoints = {}  # name -> the places that have it, of the server
+        self.crash_cases = {}  # the same, of the crash tests' list
 
     def complain(self, path, line, text):
         self.violations.append(f"{path}:{line}: {text}")
 
     def check(self):
         for path in files_of(self.root):
-            with open(os.path.join(self.root, path), encoding="utf-8") as file:
+            with open(os.path.join(self.root, path), encoding="utf-8", errors="replace") as file:
                 lines = file.read().split("\n")
             is_code = path.endswith((".cc", ".h"))
             for number, line in enumerate(lines, 1):
                 self.check_text(path, number, line)
+                self.note_failpoint(path, number, line)
                 include = INCLUDE.match(line) if is_code else None
                 if include:
                     self.check_include(path, number, include.group(2) or include.group(3),
                                        quoted=include.group(3) is not None)
         self.check_sources()
+        self.check_failpoints()
         return sorted(self.violations)
 
     def check_text(self, path, number, line):
@@ -122,6 +133,29 @@ class House:
             self.complain(path, number, "a path of somebody's machine")
         if re.search(REGISTRY, line):
             self.complain(path, number, "the host name of a package registry")
+
+    def note_failpoint(self, path, number, line):
+        if path.startswith("server/") and path.endswith(".cc"):
+            for name in FAILPOINT.findall(line):
+                self.failpoints.setdefault(name, []).append((path, number))
+        case = CRASH_CASE.match(line) if path == CRASH_CASES else None
+        if case:
+            self.crash_cases.setdefault(case.group(1), []).append((path, number))
+
+    def check_failpoints(self):
+        for names, others, where in ((self.failpoints, self.crash_cases, CRASH_CASES),
+                                     (self.crash_cases, self.failpoints, "server/")):
+            for name, places in names.items():
+                path, number = places[-1]
+                if not re.fullmatch(FAILPOINT_NAME, name):
+                    self.complain(path, number, f"a failpoint is named room.what, not '{name}'")
+                elif len(places) > 1:
+                    self.complain(path, number, f"failpoint {name} is there twice")
+                elif name not in others:
+                    self.complain(path, number, f"failpoint {name} is not in {where}")
+        if self.crash_cases and len(self.crash_cases) < FAILPOINTS_AT_LEAST:
+            self.violations.append(f"{CRASH_CASES}: {len(self.crash_cases)} failpoints, "
+                                   f"at least {FAILPOINTS_AT_LEAST}")
 
     def check_include(self, path, number, included, quoted):
         # The client library is built by others too, so its layout is that of an installed package.

@@ -8,6 +8,8 @@ import walls
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
+FAILPOINT_LETTERS = "abcdefghijklmnopqrstuvwxyz"[:walls.FAILPOINTS_AT_LEAST]
+
 # Files that keep every rule. Each test plants one line into one of them.
 SOUND = {
     "server/main.cc": '#include "server/app/app.h"\n',
@@ -29,6 +31,9 @@ SOUND = {
     "client/cli/main.cc": '#include <CLI/CLI.hpp>\n#include "dreamgate/client/watch.h"\n',
     "tests/core/tracker_test.cc": '#include <gtest/gtest.h>\n#include "server/core/tracker.h"\n',
     "tests/e2e/kill_test.cc": '#include <grpcpp/channel.h>\n',
+    "server/web/admin.cc": '#include "server/web/admin.h"\n' + "".join(
+        f'DREAMGATE_FAILPOINT("web.{letter}");\n' for letter in FAILPOINT_LETTERS),
+    walls.CRASH_CASES: "".join(f'      {{"web.{letter}", kPlain}},\n' for letter in FAILPOINT_LETTERS),
     "README.md": "A house.\n",
 }
 
@@ -63,6 +68,10 @@ CROSSINGS = [
     ("client/cpp/include/dreamgate/client/watch.h", '#include "absl/time/time.h"', "consumer"),
     ("tests/core/tracker_test.cc", "#include <grpcpp/channel.h>", "free of gRPC"),
     ("tests/core/tracker_test.cc", '#include "server/api/status.h"', "free of gRPC"),
+    ("server/web/admin.cc", '  DREAMGATE_FAILPOINT("web.here");', "is not in tests/e2e"),
+    ("server/web/admin.cc", '  DREAMGATE_FAILPOINT("web.a");', "web.a is there twice"),
+    ("server/web/admin.cc", '  DREAMGATE_FAILPOINT("Here");', "is named room.what"),
+    (walls.CRASH_CASES, '      {"web.gone", kPlain},', "is not in server/"),
     ("README.md", "See /ho" "me/somebody/notes.", "somebody's machine"),
     ("server/app/app.cc", "// TO" "DO: finish", "left open"),
 ]
@@ -110,6 +119,14 @@ class WallsTest(unittest.TestCase):
             with open(os.path.join(folder, "server/cellar/wine.h"), "w", encoding="utf-8") as file:
                 file.write('#include "server/core/ports.h"\n')
             self.assertIn("no arrows", walls.check(folder)[0])
+
+    def test_there_are_enough_failpoints(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build_house(folder)
+            for path in ("server/web/admin.cc", walls.CRASH_CASES):
+                with open(os.path.join(folder, path), "w", encoding="utf-8") as file:
+                    file.writelines(line for line in SOUND[path].splitlines(True) if "web.a" not in line)
+            self.assertIn("24 failpoints", "".join(walls.check(folder)))
 
     def test_beast_stays_in_a_few_sources(self):
         with tempfile.TemporaryDirectory() as folder:
