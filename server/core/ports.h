@@ -132,7 +132,7 @@ using PollOutcome = std::variant<PollObserved, PollFailed>;
 struct TaskInput {
   std::string prompt;
   std::string aspect_ratio;  // upstream's spelling, for example "16:9"
-  int64_t seed = 0;          // >= 0
+  int64_t seed = 0;          // >= 0; -1: left to upstream, which we never do
 
   friend auto operator<=>(const TaskInput&, const TaskInput&) = default;
 };

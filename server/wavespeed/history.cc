@@ -71,7 +71,7 @@ std::optional<core::TaskInput> InputOf(const json::object& item) {
   const std::optional<int64_t> seed = WholeNumberOf(Member(object, "seed"));
   if (prompt == nullptr || !prompt->is_string()) return std::nullopt;
   if (ratio != nullptr && !ratio->is_string()) return std::nullopt;
-  if (!seed.has_value() || *seed < 0 || *seed > std::numeric_limits<int32_t>::max()) {
+  if (!seed.has_value() || *seed < -1 || *seed > std::numeric_limits<int32_t>::max()) {
     return std::nullopt;
   }
 

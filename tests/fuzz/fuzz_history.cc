@@ -68,8 +68,8 @@ void CheckItem(const core::HistoryItem& item) {
   if (!item.input) return;
   Check(IsUtf8(item.input->prompt), "a prompt is valid UTF-8", item.input->prompt);
   Check(IsUtf8(item.input->aspect_ratio), "a ratio is valid UTF-8", item.input->aspect_ratio);
-  Check(item.input->seed >= 0 && item.input->seed <= std::numeric_limits<int32_t>::max(),
-        "a seed is one that we could have drawn");
+  Check(item.input->seed >= -1 && item.input->seed <= std::numeric_limits<int32_t>::max(),
+        "a seed is one that upstream accepts");
 }
 
 // The list, found by another parser than ours; nullptr where it is not in its usual place.

@@ -189,6 +189,11 @@ TEST(HistoryAnswerTest, TakesAnAbsentRatioForUpstreamsDefaultAndAnyOtherAsItIs) 
             (core::TaskInput{"p", "auto ", 0}));
 }
 
+TEST(HistoryAnswerTest, TellsASeedThatWasLeftToUpstreamFromOneThatIsNotSaid) {
+  EXPECT_EQ(InputIn(R"({"prompt":"p","seed":-1})"), (core::TaskInput{"p", "16:9", -1}));
+  EXPECT_EQ(InputIn(R"({"prompt":"p"})"), std::nullopt);
+}
+
 TEST(HistoryAnswerTest, KeepsAPromptExactly) {
   const std::string prompt = " two\\n lines, \\\"quotes\\\", \\ud83e\\udd8a and a tab\\t ";
   EXPECT_EQ(InputIn(absl::StrCat(R"({"prompt":")", prompt, R"(","seed":1})"))->prompt,
@@ -211,7 +216,7 @@ TEST(HistoryAnswerTest, ListsATaskWithoutAnInputThatIsNotAllThere) {
                             R"({"prompt":null,"seed":7})",
                             R"({"prompt":["p"],"seed":7})",
                             R"({"prompt":"p","seed":null})",
-                            R"({"prompt":"p","seed":-1})",
+                            R"({"prompt":"p","seed":-2})",
                             R"({"prompt":"p","seed":2147483648})",
                             R"({"prompt":"p","seed":1.5})",
                             R"({"prompt":"p","seed":"soon"})",
