@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,8 +26,13 @@ class Callers {
   Callers(World& world, WatchClients& watch_clients, absl::AnyInvocable<void()> on_answer)
       : world_(world), watch_clients_(watch_clients), on_answer_(std::move(on_answer)) {}
 
-  // One to three callers of one new request_id, who begin within `period`.
+  // One to three callers of one new request_id, who begin within `period`. Some want just what
+  // another request_id has asked for, to the seed.
   void AddRequest(absl::Duration period);
+  // Some callers come back with a request_id of long ago.
+  void ComeBack();
+  // Something that some caller has asked for or will ask for, with its seed; else nullopt.
+  std::optional<core::VideoInput> AnyWithSeed();
   // Whoever waits for an answer will not get it.
   void OnProcessEnd();
   // Complains about calls that a living process still owes an answer.
@@ -60,6 +66,7 @@ class Callers {
   WatchClients& watch_clients_;
   absl::AnyInvocable<void()> on_answer_;
   std::vector<std::unique_ptr<Caller>> callers_;
+  std::vector<core::VideoInput> inputs_with_seed_;
   std::vector<std::shared_ptr<SubmitCall>> open_calls_;
   int requests_ = 0;
   int64_t busy_ = 0;

@@ -12,6 +12,9 @@ namespace {
 using core::Reason;
 using core::State;
 
+// How far two processes' clocks may be apart.
+constexpr absl::Duration kClockError = absl::Seconds(10);
+
 bool IsDefiniteNo(Heard heard) { return heard == Heard::kRejected || heard == Heard::kNotSent; }
 
 std::string Name(const RequestKey& key) { return absl::StrCat(key.first, "/", key.second); }
@@ -32,7 +35,6 @@ std::string Difference(const core::Prediction& was, const core::Prediction& is) 
   compare("upstream_id", was.upstream_id == is.upstream_id);
   compare("upstream_status", was.upstream_status == is.upstream_status);
   compare("outputs", was.outputs == is.outputs);
-  compare("recovered_outputs", was.recovered_outputs == is.recovered_outputs);
   compare("failure", was.failure == is.failure);
   compare("inference_time", was.inference_time == is.inference_time);
   compare("times", was.create_time == is.create_time && was.update_time == is.update_time &&
@@ -40,6 +42,19 @@ std::string Difference(const core::Prediction& was, const core::Prediction& is) 
                        was.upstream_create_time == is.upstream_create_time);
   compare("history", was.history == is.history);
   return text.empty() ? "fixed fields" : text;
+}
+
+bool AreAllIn(const std::vector<core::Output>& some, const std::vector<core::Output>& all) {
+  return std::all_of(some.begin(), some.end(), [&all](const core::Output& output) {
+    return std::find(all.begin(), all.end(), output) != all.end();
+  });
+}
+
+bool AreSameButForRecovered(const core::Prediction& known, const core::Prediction& prediction) {
+  if (prediction.recovered_outputs == known.recovered_outputs) return prediction == known;
+  core::Prediction other = prediction;
+  other.recovered_outputs = known.recovered_outputs;
+  return other == known;
 }
 
 }  // namespace
@@ -53,58 +68,128 @@ void Invariants::Complain(absl::string_view promise, absl::string_view what) {
   trace_.Add("VIOLATION  ", violations_.back());
 }
 
-void Invariants::Introduce(const RequestKey& request, const core::VideoInput& input) {
-  request_of_prompt_[input.prompt] = request;
+// -------------------------------------------------------------------------------- the gateway's intent
+
+void Invariants::OnReserved(const core::Reservation& reservation) {
+  const core::Prediction& prediction = reservation.prediction;
+  Attempt attempt;
+  attempt.request = {prediction.tenant, prediction.request_id};
+  attempt.prediction = {prediction.tenant, prediction.id};
+  attempt.intent = reservation.attempt;
+  attempt.input = {prediction.input.prompt,
+                   std::string(core::AspectRatioText(prediction.input.aspect_ratio)),
+                   prediction.seed};
+  tokens_of_prediction_[attempt.prediction].push_back(reservation.attempt.token);
+  if (!attempts_.emplace(reservation.attempt.token, std::move(attempt)).second) {
+    Complain("Tokens are drawn once", reservation.attempt.token);
+  }
 }
 
-const RequestKey* Invariants::RequestOfPrompt(const std::string& prompt) const {
-  const auto found = request_of_prompt_.find(prompt);
-  return found == request_of_prompt_.end() ? nullptr : &found->second;
+void Invariants::OnNewAttempt(const PredictionKey& prediction, const core::Attempt& attempt) {
+  std::vector<std::string>& tokens = tokens_of_prediction_[prediction];
+  if (tokens.empty()) {
+    Complain("What is sent was asked for",
+             absl::StrCat("an attempt for ", prediction.second, ", which nobody has reserved"));
+    return;
+  }
+  if (attempts_.contains(attempt.token)) return;  // written again after a failed commit
+  Attempt further = attempts_.at(tokens.front());
+  further.intent = attempt;
+  further.tasks = 0;
+  attempts_.emplace(attempt.token, std::move(further));
+  tokens.push_back(attempt.token);
+  ++resends_;
 }
 
 // ------------------------------------------------------------------------------------- upstream's side
 
-void Invariants::OnPost(int64_t number, const core::CreateTaskRequest& request) {
-  const RequestKey* key = RequestOfPrompt(request.prompt);
-  if (key == nullptr) {
-    Complain("What is sent was asked for", absl::StrCat("a POST for \"", request.prompt, "\""));
+void Invariants::OnPost(int64_t number, const core::CreateTaskRequest& request, int resends,
+                        int64_t process) {
+  posts_[number] = {.token = request.attempt_token, .process = process, .answer_time = {}};
+  const auto found = attempts_.find(request.attempt_token);
+  if (found == attempts_.end()) {
+    Complain("What is sent was asked for",
+             absl::StrCat("a POST for \"", request.prompt, "\" with a token that no attempt has"));
     return;
   }
-  request_of_post_[number] = *key;
-  Request& asked = requests_[*key];
-  NothingIsSentWhileAnEarlierPostMayHaveCreatedATask(*key, asked, number);
-  asked.posts[number] = Heard::kUnknown;
+  const Attempt& attempt = found->second;
+  const core::TaskInput sent{
+      request.prompt, std::string(core::AspectRatioText(request.aspect_ratio)), request.seed};
+  if (sent != attempt.input) {
+    Complain("What is sent was asked for",
+             absl::StrCat(Name(attempt.request), ": a POST for \"", request.prompt, "\""));
+  }
+  NothingIsSentWhileAnEarlierPostMayHaveCreatedATask(attempt, number, resends, process);
+  requests_[attempt.request].posts.push_back(number);
 }
 
-void Invariants::NothingIsSentWhileAnEarlierPostMayHaveCreatedATask(const RequestKey& key,
-                                                                    const Request& request,
-                                                                    int64_t number) {
-  for (const auto& [earlier, heard] : request.posts) {
-    if (IsDefiniteNo(heard)) continue;
+void Invariants::NothingIsSentWhileAnEarlierPostMayHaveCreatedATask(const Attempt& attempt,
+                                                                    int64_t number, int resends,
+                                                                    int64_t process) {
+  int doubtful = 0;
+  for (const int64_t earlier : requests_[attempt.request].posts) {
+    const Post& post = posts_[earlier];
+    if (IsDefiniteNo(post.heard)) continue;
+    const bool same_attempt = post.token == attempt.intent.token;
+    const bool still_open = post.process == process && !post.answered;
+    const bool known = post.heard == Heard::kAccepted && post.heard_by == process;
+    if (++doubtful <= resends && !same_attempt && !still_open && !known) continue;
     Complain("Nothing is sent while an earlier POST may have created a task",
-             absl::StrCat(Name(key), ": POST ", number, " although POST ", earlier,
-                          heard == Heard::kAccepted ? " was accepted" : " may have been accepted"));
+             absl::StrCat(Name(attempt.request), ": POST ", number, " although POST ", earlier,
+                          post.heard == Heard::kAccepted ? " was accepted" : " may have been"));
   }
 }
 
-void Invariants::OnPostAnswered(int64_t number, Heard heard, int) {
-  requests_[request_of_post_[number]].posts[number] = heard;
+void Invariants::OnPostAnswered(int64_t number, Heard heard, int64_t process, absl::Time now) {
+  Post& post = posts_[number];
+  post.answered = true;
+  post.heard = heard;
+  post.heard_by = process;
+  post.answer_time = now;
 }
 
-void Invariants::OnTaskCreated(int64_t post, const ModelTask& task) {
-  const RequestKey& key = request_of_post_[post];
-  Request& request = requests_[key];
+void Invariants::OnTaskCreated(int64_t number, const ModelTask& task, int resends) {
+  const Post& post = posts_[number];
+  const auto found = attempts_.find(post.token);
+  if (found == attempts_.end()) return;  // complained about already
+  Attempt& attempt = found->second;
+  Request& request = requests_[attempt.request];
+  ++attempt.tasks;
   ++request.tasks;
-  AtMostOneTaskPerRequestId(key, request);
-  if (IsDefiniteNo(request.posts[post])) {
+  AtMostOneTaskPerRequestId(attempt, request, resends);
+  if (IsDefiniteNo(post.heard)) {
     Complain("The model of upstream is sound", absl::StrCat(task.id, " although refused"));
   }
 }
 
-void Invariants::AtMostOneTaskPerRequestId(const RequestKey& key, const Request& request) {
-  if (request.tasks <= 1) return;
-  Complain("At most one task per request_id",
-           absl::StrCat(Name(key), " has been paid ", request.tasks, " times"));
+void Invariants::AtMostOneTaskPerRequestId(const Attempt& attempt, const Request& request,
+                                           int resends) {
+  if (attempt.tasks > 1) {
+    Complain("At most one task per attempt",
+             absl::StrCat(Name(attempt.request), " has been paid ", attempt.tasks,
+                          " times for attempt ", attempt.intent.number));
+  }
+  if (request.tasks > 1 + resends) {
+    Complain("At most one task per request_id",
+             absl::StrCat(Name(attempt.request), " has been paid ", request.tasks, " times"));
+  }
+}
+
+void Invariants::OnCallbackAnswered(const std::string& token, const std::string& upstream_id,
+                                    bool forged, const absl::Status& answer) {
+  const bool not_found = absl::IsNotFound(answer) && !core::ReasonOf(answer).has_value();
+  if (forged) {
+    if (!not_found) Complain("Callbacks need a token", Describe(answer));
+    return;
+  }
+  if (answer.ok()) {
+    called_back_.insert(upstream_id);
+    return;
+  }
+  const auto found = attempts_.find(token);
+  if (not_found && found != attempts_.end() && WasForgotten(found->second.prediction)) return;
+  Complain("Callbacks for our attempts are taken",
+           absl::StrCat("for ", upstream_id, ": ", Describe(answer)));
 }
 
 // ------------------------------------------------------------------------------------ the callers' side
@@ -113,11 +198,13 @@ void Invariants::OnCall(const SubmitCall& call) {
   requests_[call.request].payloads_called.insert(core::CanonicalEncoding(call.input));
 }
 
-void Invariants::OnAnswer(SubmitCall& call, const absl::StatusOr<core::SubmitAnswer>& answer) {
+void Invariants::OnAnswer(SubmitCall& call, const absl::StatusOr<core::SubmitAnswer>& answer,
+                          absl::Time now) {
   ++call.answers;
   CompletionsAreCalledOnce(call);
   Request& request = requests_[call.request];
   if (answer.ok()) {
+    if (WasForgotten({call.request.first, answer->prediction->id})) return;
     OtherPayloadsConflict(call, request, "OK");
     AnswersOfOneRequestIdAgree(call, request, *answer);
     OnShown(*answer->prediction, "an answer");
@@ -128,7 +215,7 @@ void Invariants::OnAnswer(SubmitCall& call, const absl::StatusOr<core::SubmitAns
   switch (core::ReasonOf(answer.status()).value_or(Reason::kInternal)) {
     case Reason::kRequestIdConflict: ConflictsHaveACause(call, request); return;
     case Reason::kUpstreamRejected:
-      RememberedRejectionsStay(call, request, answer.status());
+      RememberedRejectionsStay(call, request, answer.status(), now);
       return;
     default: return;
   }
@@ -189,7 +276,7 @@ void Invariants::ConflictsHaveACause(const SubmitCall& call, const Request& requ
 }
 
 void Invariants::RememberedRejectionsStay(const SubmitCall& call, Request& request,
-                                          const absl::Status& error) {
+                                          const absl::Status& error, absl::Time now) {
   const std::map<std::string, std::string> metadata = core::DetailsOf(error).metadata;
   const auto http_status = metadata.find("http_status");
   const bool remembered = http_status != metadata.end() &&
@@ -207,6 +294,7 @@ void Invariants::RememberedRejectionsStay(const SubmitCall& call, Request& reque
     Complain("Remembered rejections stay", absl::StrCat(Name(call.request), ": ", Describe(error),
                                                         " was ", Describe(*request.remembered)));
   }
+  if (!request.remembered) request.remembered_time = now;
   request.remembered = error;
   request.holder = core::CanonicalEncoding(call.input);
 }
@@ -247,27 +335,41 @@ void Invariants::ErrorsAreOfTheTable(const SubmitCall& call, const Request& requ
 }
 
 void Invariants::OnShown(const core::Prediction& prediction, absl::string_view where) {
-  Seen& seen = seen_[{prediction.tenant, prediction.id}];
-  WhatWasShownIsNeverTakenBack(seen, prediction, where);
+  const PredictionKey key(prediction.tenant, prediction.id);
+  if (WasForgotten(key)) return;
+  WhatWasShownIsNeverTakenBack(seen_[key], prediction, where);
 }
 
+// Recovered outputs are no part of a transition. They may only become more.
 void Invariants::WhatWasShownIsNeverTakenBack(Seen& seen, const core::Prediction& prediction,
                                               absl::string_view where) {
+  const std::vector<core::Output>& recovered = prediction.recovered_outputs;
+  const std::vector<core::Output>& more =
+      recovered.size() > seen.recovered.size() ? recovered : seen.recovered;
+  if (!AreAllIn(recovered, more) || !AreAllIn(seen.recovered, more)) {
+    Complain("What was shown is never taken back",
+             absl::StrCat(prediction.request_id, ": ", where, " shows other recovered outputs"));
+  }
+  if (recovered.size() > seen.recovered.size()) seen.recovered = recovered;
+
   const auto [known, first_time] = seen.at.try_emplace(prediction.sequence, prediction);
-  if (first_time || known->second == prediction) return;
+  if (first_time) known->second.recovered_outputs.clear();
+  if (first_time || AreSameButForRecovered(known->second, prediction)) return;
   Complain("What was shown is never taken back",
            absl::StrCat(prediction.request_id, ": ", where, " shows ", Describe(prediction),
                         ", it was shown as ", Describe(known->second), " before; they differ in ",
                         Difference(known->second, prediction)));
 }
 
-int64_t Invariants::ShownSequence(const PredictionKey& key) const {
+ShownSoFar Invariants::ShownOf(const PredictionKey& key) const {
   const auto found = seen_.find(key);
-  return found == seen_.end() || found->second.at.empty() ? 0 : found->second.at.rbegin()->first;
+  if (found == seen_.end() || found->second.at.empty()) return {};
+  return {found->second.at.rbegin()->first, found->second.recovered.size()};
 }
 
-void Invariants::OnGot(const PredictionKey& key, int64_t least,
+void Invariants::OnGot(const PredictionKey& key, const ShownSoFar& least,
                        const absl::StatusOr<std::shared_ptr<const core::Prediction>>& got) {
+  if (WasForgotten(key)) return;
   if (!got.ok()) {
     if (core::ReasonOf(got.status()) == Reason::kLedgerUnavailable) return;
     Complain("An acknowledged prediction can be read for ever after",
@@ -275,10 +377,14 @@ void Invariants::OnGot(const PredictionKey& key, int64_t least,
     return;
   }
   OnShown(**got, "a Get");
-  if ((*got)->sequence < least) {
+  if ((*got)->sequence < least.sequence) {
     Complain("Nothing moves backwards",
              absl::StrCat((*got)->request_id, ": a Get shows ", Describe(**got), ", but sequence ",
-                          least, " had been shown before it began"));
+                          least.sequence, " had been shown before it began"));
+  }
+  if ((*got)->recovered_outputs.size() < least.recovered) {
+    Complain("Nothing moves backwards",
+             absl::StrCat((*got)->request_id, ": a Get shows fewer recovered outputs than before"));
   }
   if ((*got)->id != key.second) Complain("Get answers what was asked", (*got)->id);
 }
@@ -301,6 +407,7 @@ void Invariants::OnListed(const std::string& tenant, const std::set<std::string>
     return;
   }
   std::set<std::string> missing = visible;
+  for (const auto& [forgotten_tenant, id] : forgotten_) missing.erase(id);
   for (const auto& prediction : page->predictions) {
     missing.erase(prediction->id);
     if (prediction->tenant != tenant || !core::IsVisible(*prediction)) {
@@ -322,11 +429,13 @@ void Invariants::OnStreamViolation(const std::string& who, const std::string& wh
 
 void Invariants::OnFoundOnDisk(const PredictionKey& key,
                                const absl::StatusOr<core::StoredPrediction>& stored) {
-  const Seen& seen = seen_[key];
-  const std::string& name = seen.at.rbegin()->second.request_id;
+  const auto found = seen_.find(key);
+  const Seen* seen = found == seen_.end() || found->second.at.empty() ? nullptr : &found->second;
   if (!stored.ok()) {
+    if (seen == nullptr) return;  // its reservation may not have become durable
     Complain("What was shown is durable",
-             absl::StrCat(name, " was shown as ", Describe(seen.at.rbegin()->second),
+             absl::StrCat(seen->at.rbegin()->second.request_id, " was shown as ",
+                          Describe(seen->at.rbegin()->second),
                           ", on disk is nothing: ", Describe(stored.status())));
     return;
   }
@@ -334,18 +443,67 @@ void Invariants::OnFoundOnDisk(const PredictionKey& key,
   core::Prediction prediction = stored->initial;
   for (const core::Transition& transition : stored->transitions) {
     prediction = core::Apply(std::move(prediction), transition);
-    const auto shown = seen.at.find(prediction.sequence);
-    if (shown != seen.at.end() && shown->second != prediction) {
+    if (seen == nullptr) continue;
+    const auto shown = seen->at.find(prediction.sequence);
+    if (shown != seen->at.end() && !AreSameButForRecovered(shown->second, prediction)) {
       Complain("What was shown is durable",
-               absl::StrCat(name, " was shown as ", Describe(shown->second), ", on disk is ",
-                            Describe(prediction), "; they differ in ",
+               absl::StrCat(prediction.request_id, " was shown as ", Describe(shown->second),
+                            ", on disk is ", Describe(prediction), "; they differ in ",
                             Difference(shown->second, prediction)));
     }
   }
-  if (prediction.sequence < seen.at.rbegin()->first) {
+  if (seen != nullptr && prediction.sequence < seen->at.rbegin()->first) {
+    Complain(
+        "What was shown is durable",
+        absl::StrCat(prediction.request_id, " was shown as ", Describe(seen->at.rbegin()->second),
+                     ", on disk it is only ", Describe(prediction)));
+  }
+  if (seen != nullptr && !AreAllIn(seen->recovered, prediction.recovered_outputs)) {
     Complain("What was shown is durable",
-             absl::StrCat(name, " was shown as ", Describe(seen.at.rbegin()->second),
-                          ", on disk it is only ", Describe(prediction)));
+             absl::StrCat(prediction.request_id, ": recovered outputs are gone"));
+  }
+  disk_.insert_or_assign(key, OnDisk{*stored, std::move(prediction)});
+}
+
+void Invariants::OnCommitted(const core::Prediction& prediction) {
+  if (prediction.end_time) {
+    end_times_[{prediction.tenant, prediction.id}] = *prediction.end_time;
+  }
+}
+
+void Invariants::OnForgotten(const PredictionKey& key, absl::Time now, absl::Duration retention) {
+  const auto tokens = tokens_of_prediction_.find(key);
+  const auto seen = seen_.find(key);
+  if (seen != seen_.end() && !seen->second.at.empty()) {
+    const core::Prediction& last = seen->second.at.rbegin()->second;
+    // Nobody need have seen its end.
+    const auto ended = end_times_.find(key);
+    const absl::Time over = ended != end_times_.end() ? ended->second : last.update_time;
+    if (over > now - retention + kClockError) {
+      Complain("Only what has been over for long is forgotten",
+               absl::StrCat(last.request_id, " was ", Describe(last)));
+    }
+    seen_.erase(seen);
+  }
+  forgotten_.insert(key);
+  disk_.erase(key);
+  if (tokens == tokens_of_prediction_.end()) return;
+  // From here on the request_id may pay again.
+  Request& request = requests_[attempts_.at(tokens->second.front()).request];
+  if (!request.prediction_id.empty() && request.prediction_id != key.second) return;
+  Request fresh;
+  fresh.payloads_called = std::move(request.payloads_called);
+  fresh.remembered = std::move(request.remembered);
+  fresh.remembered_time = request.remembered_time;
+  if (fresh.remembered) fresh.holder = std::move(request.holder);
+  request = std::move(fresh);
+}
+
+void Invariants::OnRejectionsForgotten(absl::Time time) {
+  for (auto& [key, request] : requests_) {
+    if (!request.remembered || request.remembered_time > time + kClockError) continue;
+    request.remembered.reset();
+    request.holder.clear();
   }
 }
 
@@ -365,64 +523,24 @@ void Invariants::SequencesRiseByOneAlongLegalEdges(const core::StoredPrediction&
   }
 }
 
-// ---------------------------------------------------------------------------------------- at the end
-
 std::vector<PredictionKey> Invariants::Known() const {
   std::vector<PredictionKey> known;
   for (const auto& [key, seen] : seen_) known.push_back(key);
   return known;
 }
 
+std::vector<PredictionKey> Invariants::Reserved() const {
+  std::vector<PredictionKey> reserved;
+  for (const auto& [key, tokens] : tokens_of_prediction_) {
+    if (!WasForgotten(key)) reserved.push_back(key);
+  }
+  return reserved;
+}
+
 int64_t Invariants::transitions_shown() const {
   int64_t count = 0;
   for (const auto& [key, seen] : seen_) count += static_cast<int64_t>(seen.at.size());
   return count;
-}
-
-void Invariants::OnEnd(const std::vector<core::Prediction>& disk, const ModelUpstream& upstream) {
-  for (const core::Prediction& last : disk) {
-    if (!core::IsTerminal(last.state)) {
-      Complain("Everything ends", absl::StrCat(last.request_id, " is still ", Describe(last)));
-    }
-    PredictionsTellTheTruthAboutTheirTasks(last, upstream);
-    if (last.failure && last.failure->code == core::FailureCode::kSubmitOutcomeUnknown &&
-        requests_[{last.tenant, last.request_id}].tasks > 0) {
-      ++videos_lost_sight_of_;
-    }
-  }
-}
-
-void Invariants::PredictionsTellTheTruthAboutTheirTasks(const core::Prediction& prediction,
-                                                        const ModelUpstream& upstream) {
-  const auto complain = [&](absl::string_view what) {
-    Complain("Predictions tell the truth about their tasks",
-             absl::StrCat(prediction.request_id, " ", Describe(prediction), ": ", what));
-  };
-  if (prediction.upstream_id.empty()) {
-    const bool not_created =
-        prediction.failure && prediction.failure->code == core::FailureCode::kSubmitNotCreated;
-    if (not_created && requests_[{prediction.tenant, prediction.request_id}].tasks > 0) {
-      complain("there is a task");
-    }
-    if (!prediction.failure) complain("it ended without a task and without a failure");
-    return;
-  }
-  const ModelTask* task = upstream.FindTask(prediction.upstream_id);
-  if (task == nullptr) return complain("there is no such task");
-  if (task->input.prompt != prediction.input.prompt || task->input.seed != prediction.seed) {
-    return complain("the task is somebody else's");
-  }
-  if (prediction.failure) {
-    if (prediction.failure->code == core::FailureCode::kUpstreamExpired) return;
-    if (prediction.failure->code == core::FailureCode::kUpstreamNotFound) {
-      if (task->forgotten_time == absl::InfiniteFuture()) complain("upstream knows it still");
-      return;
-    }
-  }
-  if (prediction.state != task->end.state || prediction.outputs != task->end.outputs ||
-      prediction.failure != task->end.failure) {
-    complain(absl::StrCat("the task ended as ", core::StateName(task->end.state)));
-  }
 }
 
 }  // namespace dreamgate::simulation

@@ -1,5 +1,6 @@
 #include "tests/simulation/memory_vfs.h"
 
+#include <malloc.h>
 #include <sqlite3.h>
 
 #include <algorithm>
@@ -12,24 +13,26 @@
 namespace dreamgate::simulation {
 namespace {
 
-constexpr int64_t kPage = 4096;  // what an operating system writes back at once
-constexpr size_t kSector = 512;  // what a disk writes whole or not at all
+constexpr int64_t kPage = 4096;    // what an operating system writes back at once
+constexpr size_t kRoom = 1 << 18;  // for a file to grow into
+constexpr size_t kSector = 512;    // what a disk writes whole or not at all
 
 void WriteInto(std::vector<char>& image, int64_t offset, const char* data, size_t size) {
   const size_t end = static_cast<size_t>(offset) + size;
+  if (image.capacity() < end) image.reserve(std::max(2 * end, kRoom));
   if (image.size() < end) image.resize(end);
   std::memcpy(image.data() + offset, data, size);
 }
 
 // Writes the sectors of `bytes` for which `keeps` says so.
 template <typename Keeps>
-void WriteSectors(std::vector<char>& image, int64_t offset, const std::vector<char>& bytes,
+void WriteSectors(std::vector<char>& image, int64_t offset, const char* bytes, size_t length,
                   Keeps keeps) {
-  for (size_t begin = 0; begin < bytes.size();) {
+  for (size_t begin = 0; begin < length;) {
     const size_t to_edge = kSector - (static_cast<size_t>(offset) + begin) % kSector;
-    const size_t size = std::min(to_edge, bytes.size() - begin);
+    const size_t size = std::min(to_edge, length - begin);
     if (keeps()) {
-      WriteInto(image, offset + static_cast<int64_t>(begin), bytes.data() + begin, size);
+      WriteInto(image, offset + static_cast<int64_t>(begin), bytes + begin, size);
     }
     begin += size;
   }
@@ -47,7 +50,7 @@ std::string NewName() {
 void MemoryVfs::File::Write(int64_t offset, const char* data, size_t size) {
   WriteInto(visible, offset, data, size);
   if (abandoned.empty()) {
-    changes.push_back({offset, std::vector<char>(data, data + size)});
+    Remember(offset, data, size);
     return;
   }
   // Whole pages go back to the disk: touching one of which a sync has failed saves the rest of it.
@@ -56,12 +59,22 @@ void MemoryVfs::File::Write(int64_t offset, const char* data, size_t size) {
   if (abandoned.contains(begin / kPage)) begin = begin / kPage * kPage;
   if (abandoned.contains((end - 1) / kPage)) end = ((end - 1) / kPage + 1) * kPage;
   end = std::min(end, static_cast<int64_t>(visible.size()));
-  changes.push_back({begin, std::vector<char>(visible.begin() + begin, visible.begin() + end)});
+  Remember(begin, visible.data() + begin, static_cast<size_t>(end - begin));
+}
+
+void MemoryVfs::File::Remember(int64_t offset, const char* data, size_t size) {
+  changes.push_back({.offset = offset, .begin = written.size(), .size = size});
+  written.insert(written.end(), data, data + size);
+}
+
+void MemoryVfs::File::ForgetChanges() {
+  changes.clear();
+  written.clear();
 }
 
 void MemoryVfs::File::Truncate(int64_t size) {
   visible.resize(static_cast<size_t>(size));
-  changes.push_back({.offset = size, .bytes = {}, .truncates = true});
+  changes.push_back({.offset = size, .truncates = true});
 }
 
 void MemoryVfs::File::Sync() {
@@ -71,13 +84,13 @@ void MemoryVfs::File::Sync() {
       abandoned.erase(abandoned.lower_bound((change.offset + kPage - 1) / kPage), abandoned.end());
       continue;
     }
-    WriteInto(durable, change.offset, change.bytes.data(), change.bytes.size());
+    WriteInto(durable, change.offset, written.data() + change.begin, change.size);
     if (abandoned.empty()) continue;
-    const int64_t end = change.offset + static_cast<int64_t>(change.bytes.size());
+    const int64_t end = change.offset + static_cast<int64_t>(change.size);
     abandoned.erase(abandoned.lower_bound(change.offset / kPage),
                     abandoned.lower_bound((end + kPage - 1) / kPage));
   }
-  changes.clear();
+  ForgetChanges();
 }
 
 void MemoryVfs::File::AbandonChanges() {
@@ -86,7 +99,7 @@ void MemoryVfs::File::AbandonChanges() {
       durable.resize(static_cast<size_t>(change.offset));
       continue;
     }
-    const int64_t end = change.offset + static_cast<int64_t>(change.bytes.size());
+    const int64_t end = change.offset + static_cast<int64_t>(change.size);
     for (int64_t page = change.offset / kPage; page * kPage < end; ++page) abandoned[page];
   }
   for (auto& [page, bytes] : abandoned) {
@@ -94,12 +107,13 @@ void MemoryVfs::File::AbandonChanges() {
     const int64_t begin = std::min(page * kPage, size);
     bytes.assign(visible.begin() + begin, visible.begin() + std::min(begin + kPage, size));
   }
-  changes.clear();
+  ForgetChanges();
 }
 
 void MemoryVfs::File::LoseUnsynced(Chance& chance) {
   for (const auto& [page, bytes] : abandoned) {
-    WriteSectors(durable, page * kPage, bytes, [&chance] { return chance.Percent(50); });
+    WriteSectors(durable, page * kPage, bytes.data(), bytes.size(),
+                 [&chance] { return chance.Percent(50); });
   }
   abandoned.clear();
   // The disk got to `kept` of the changes, all in order; or to some of them, some torn.
@@ -114,13 +128,13 @@ void MemoryVfs::File::LoseUnsynced(Chance& chance) {
         durable.resize(static_cast<size_t>(change.offset));
       }
     } else if (in_order && i < kept) {
-      WriteInto(durable, change.offset, change.bytes.data(), change.bytes.size());
+      WriteInto(durable, change.offset, written.data() + change.begin, change.size);
     } else {
-      WriteSectors(durable, change.offset, change.bytes,
+      WriteSectors(durable, change.offset, written.data() + change.begin, change.size,
                    [&chance, share] { return chance.Percent(share); });
     }
   }
-  changes.clear();
+  ForgetChanges();
   visible = durable;
 }
 
@@ -137,10 +151,17 @@ void MemoryVfs::Restart() {
   died_ = false;
 }
 
+void MemoryVfs::CopyFilesOf(const MemoryVfs& other) {
+  files_.clear();
+  for (const auto& [name, file] : other.files_) {
+    files_[name] = std::make_shared<File>(File{file->durable, file->durable, {}, {}, {}});
+  }
+}
+
 int64_t MemoryVfs::bytes_not_synced() const {
   int64_t bytes = 0;
   for (const auto& [name, file] : files_) {
-    for (const Change& change : file->changes) bytes += static_cast<int64_t>(change.bytes.size());
+    for (const Change& change : file->changes) bytes += static_cast<int64_t>(change.size);
     for (const auto& [page, content] : file->abandoned)
       bytes += static_cast<int64_t>(content.size());
   }
@@ -325,6 +346,12 @@ MemoryVfs::MemoryVfs() : name_(NewName()), vfs_(std::make_unique<sqlite3_vfs>())
   vfs_->xCurrentTime = MemoryVfsCalls::CurrentTime;
   vfs_->xGetLastError = MemoryVfsCalls::GetLastError;
   sqlite3_vfs_register(vfs_.get(), /*makeDflt=*/0);
+}
+
+void PrepareForManyDisks() {
+  sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
 MemoryVfs::~MemoryVfs() { sqlite3_vfs_unregister(vfs_.get()); }

@@ -41,6 +41,9 @@ class MemoryVfs {
   MemoryVfs(const MemoryVfs&) = delete;
   MemoryVfs& operator=(const MemoryVfs&) = delete;
 
+  // Has the files of `other`, as they are on its disk, instead of its own. Nothing may be open.
+  void CopyFilesOf(const MemoryVfs& other);
+
   // As SQLite knows it; registered as long as this object lives.
   const std::string& name() const { return name_; }
 
@@ -67,17 +70,21 @@ class MemoryVfs {
   // One change since the last sync.
   struct Change {
     int64_t offset = 0;
-    std::vector<char> bytes;
-    bool truncates = false;  // to `offset`; `bytes` is empty
+    size_t begin = 0;  // its bytes, in `written`
+    size_t size = 0;
+    bool truncates = false;  // to `offset`; no bytes
   };
   struct File {
     std::vector<char> visible;  // what reads see
     std::vector<char> durable;
     std::vector<Change> changes;
+    std::vector<char> written;  // the bytes of all changes
     // Pages whose sync failed, as they were then; by page number.
     std::map<int64_t, std::vector<char>> abandoned;
 
     void Write(int64_t offset, const char* data, size_t size);
+    void Remember(int64_t offset, const char* data, size_t size);
+    void ForgetChanges();
     void Truncate(int64_t size);
     void Sync();
     void AbandonChanges();
@@ -95,6 +102,10 @@ class MemoryVfs {
   int changes_until_death_ = -1;  // -1: lives
   bool died_ = false;
 };
+
+// Tells SQLite and the allocator that many disks are about to be used, and quickly: no common counters
+// and locks, no memory given back between two of them. Call before anything else, or not at all.
+void PrepareForManyDisks();
 
 }  // namespace dreamgate::simulation
 

@@ -1,11 +1,10 @@
 #include "tests/simulation/model_upstream.h"
 
-#include <algorithm>
-#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "server/core/options.h"
 
 namespace dreamgate::simulation {
 namespace {
@@ -48,9 +47,19 @@ core::TaskObservation DrawEnd(Chance& chance, const std::string& id) {
 
 }  // namespace
 
+core::TaskInput InputOf(const ModelTask& task) {
+  return {task.input.prompt, std::string(core::AspectRatioText(task.input.aspect_ratio)),
+          task.input.seed};
+}
+
+std::string ModelUpstream::FingerprintOf(int account) {
+  return account == 0 ? "0123456789abcdef" : "fedcba9876543210";
+}
+
 void ModelUpstream::ForgetCallers() {
   creates_.clear();
   gets_waiting_.clear();
+  lists_waiting_.clear();
   first_post_of_process_ = posts_ + 1;
 }
 
@@ -110,6 +119,7 @@ void ModelUpstream::CreateTask(const core::CreateTaskRequest& request,
   observer_.OnPost(number, request);
 
   const Fate fate = DrawFate();
+  if (fate != Fate::kAccepted) ++faults_;
   const absl::Duration answer_delay = DrawAnswerDelay();
   const auto answer = [this, number](absl::Duration delay, core::CreateOutcome outcome) {
     if (delay > kLongestWait) {
@@ -167,10 +177,11 @@ void ModelUpstream::AnswerCreate(int64_t number, core::CreateOutcome outcome) {
   std::move(waiting.mapped())(std::move(outcome));
 }
 
-const ModelTask& ModelUpstream::CreateTaskNow(int64_t post,
-                                              const core::CreateTaskRequest& request) {
+ModelTask& ModelUpstream::AddTask(const core::CreateTaskRequest& request, absl::string_view model) {
   ModelTask task;
-  task.id = absl::StrFormat("task-%03d", static_cast<int>(tasks_.size()) + 1);
+  task.id = absl::StrFormat("task-%04d", static_cast<int>(tasks_.size()) + 1);
+  task.account = account_;
+  task.model = std::string(model);
   task.input = request;
   task.create_time = absl::FromUnixNanos(absl::ToUnixNanos(world_.Now()));
   // One in twenty has nothing to do and is answered as it ended.
@@ -188,7 +199,23 @@ const ModelTask& ModelUpstream::CreateTaskNow(int64_t post,
   task.created_status =
       chance_.Weighted<const char*>({{8, "created"}, {1, "pending"}, {1, "queued"}});
   task.processing_status = chance_.Weighted<const char*>({{8, "processing"}, {2, "upscaling"}});
-  const ModelTask& created = tasks_[task.id] = std::move(task);
+  task.listed_time = task.create_time + manners_.lag;
+  if (manners_.lag_kind == HistoryManners::Lag::kPerTask) {
+    task.listed_time = task.create_time + manners_.lag * chance_.Fraction();
+  }
+  task.listed_with_input = chance_.Percent(manners_.input_percent);
+  return tasks_[task.id] = std::move(task);
+}
+
+void ModelUpstream::AddForeignTask(const core::CreateTaskRequest& input, absl::string_view model) {
+  AddTask(input, model);
+}
+
+const ModelTask& ModelUpstream::CreateTaskNow(int64_t post,
+                                              const core::CreateTaskRequest& request) {
+  ModelTask& created = AddTask(request, core::Options().model);
+  created.post = post;
+  ++tasks_created_;
   observer_.OnTaskCreated(post, created);
   return created;
 }
@@ -205,7 +232,7 @@ core::TaskObservation ModelUpstream::Show(const ModelTask& task, absl::Time as_o
     shown = Ended(State::kCreated, task.created_status);
   }
   shown.upstream_id = task.id;
-  shown.create_time = task.create_time;
+  shown.create_time = task.create_time + manners_.clock_offset;
   return shown;
 }
 
@@ -218,10 +245,13 @@ core::PollOutcome ModelUpstream::AnswerTo(const std::string& upstream_id) {
   if (weather_.unreachable) {
     return core::PollFailed{core::PollProblem::kTransient, 0, "connection refused", {}};
   }
-  if (task == nullptr || now >= task->forgotten_time) {
+  if (task == nullptr || now >= task->forgotten_time || task->account != account_) {
     return core::PollFailed{core::PollProblem::kNotFound, 404, "no such task", {}};
   }
-  if (chance_.Percent(weather_.get_trouble_percent)) return DrawGetTrouble(upstream_id);
+  if (chance_.Percent(weather_.get_trouble_percent)) {
+    ++faults_;
+    return DrawGetTrouble(upstream_id);
+  }
   return core::PollObserved{Show(*task, now)};
 }
 
@@ -272,21 +302,6 @@ void ModelUpstream::GetTask(const std::string& upstream_id,
 const ModelTask* ModelUpstream::FindTask(const std::string& upstream_id) const {
   const auto found = tasks_.find(upstream_id);
   return found == tasks_.end() ? nullptr : &found->second;
-}
-
-std::vector<ModelTask> ModelUpstream::ListTasks(absl::Time after, absl::Time before,
-                                                absl::Duration lag, bool with_inputs) const {
-  std::vector<ModelTask> listed;
-  for (const auto& [id, task] : tasks_) {
-    if (task.create_time < after || task.create_time >= before) continue;
-    if (task.create_time > world_.Now() - lag) continue;
-    listed.push_back(task);
-    if (!with_inputs) listed.back().input = core::CreateTaskRequest{};
-  }
-  std::stable_sort(listed.begin(), listed.end(), [](const ModelTask& a, const ModelTask& b) {
-    return a.create_time > b.create_time;
-  });
-  return listed;
 }
 
 }  // namespace dreamgate::simulation

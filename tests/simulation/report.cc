@@ -15,7 +15,14 @@ void Summary::Add(const History& history) {
   streams += history.streams;
   posts += history.posts;
   gets += history.gets;
+  lists += history.lists;
+  callbacks += history.callbacks;
   tasks += history.tasks;
+  faults += history.faults;
+  orphans += history.orphans;
+  resends += history.resends;
+  absences += history.absences;
+  forgotten += history.forgotten;
   ambiguous_answers += history.ambiguous_answers;
   videos_lost_sight_of += history.videos_lost_sight_of;
   transactions += history.transactions;
@@ -25,14 +32,16 @@ void Summary::Add(const History& history) {
 }
 
 std::string Summary::Text() const {
-  return absl::StrCat(histories, " histories, ", failures, " with violations\n", events,
-                      " events in ", absl::StrCat(absl::ToInt64Hours(length)), " virtual hours\n",
-                      crashes, " crashes, ", restarts, " restarts in good order\n", transactions,
-                      " transactions, ", transactions_failed, " of them failed\n", calls,
-                      " submissions, ", streams, " watch streams, ", transitions,
-                      " transitions shown\n", posts, " POSTs, ", tasks, " tasks paid for, ", gets,
-                      " GETs\n", ambiguous_answers, " answers that told nothing; ",
-                      videos_lost_sight_of, " videos paid for and lost sight of\n");
+  return absl::StrCat(
+      histories, " histories, ", failures, " with violations\n", events, " events in ",
+      absl::StrCat(absl::ToInt64Hours(length)), " virtual hours\n", crashes, " crashes, ", restarts,
+      " restarts in good order, ", faults, " faults of upstream, network and disk\n", transactions,
+      " transactions, ", transactions_failed, " of them failed\n", calls, " submissions, ", streams,
+      " watch streams, ", transitions, " transitions shown, ", forgotten,
+      " predictions forgotten\n", posts, " POSTs, ", tasks, " tasks paid for, ", gets, " GETs, ",
+      lists, " pages of history, ", callbacks, " callbacks\n", ambiguous_answers,
+      " answers that told nothing, ", absences, " absences, ", resends, " resends, ", orphans,
+      " orphans, ", videos_lost_sight_of, " videos paid for and lost sight of\n");
 }
 
 std::string DescribeFailure(const History& history, Size size) {

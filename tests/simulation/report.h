@@ -20,7 +20,14 @@ struct Summary {
   int64_t streams = 0;
   int64_t posts = 0;
   int64_t gets = 0;
+  int64_t lists = 0;
+  int64_t callbacks = 0;
   int64_t tasks = 0;
+  int64_t faults = 0;
+  int64_t orphans = 0;
+  int64_t resends = 0;
+  int64_t absences = 0;
+  int64_t forgotten = 0;
   int64_t ambiguous_answers = 0;
   int64_t videos_lost_sight_of = 0;
   int64_t transactions = 0;

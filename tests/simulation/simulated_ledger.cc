@@ -66,6 +66,31 @@ void SimulatedLedger::TakeOverUnfinished(
   Enqueue(ledger::TakeOverRequest{.now = process_.Now()}, std::move(done));
 }
 
+void SimulatedLedger::ReviewAttempts(core::AttemptReviewQuery query,
+                                     core::Completion<absl::StatusOr<core::AttemptReview>> done) {
+  Enqueue(std::move(query), std::move(done));
+}
+
+void SimulatedLedger::FindAttempt(std::string token,
+                                  core::Completion<absl::StatusOr<core::StoredAttempt>> done) {
+  Enqueue(ledger::FindAttemptRequest{std::move(token)}, std::move(done));
+}
+
+void SimulatedLedger::RecordOrphan(core::OrphanRecord record,
+                                   core::Completion<absl::StatusOr<core::OrphanResult>> done) {
+  Enqueue(std::move(record), std::move(done));
+}
+
+void SimulatedLedger::ListOrphans(
+    core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) {
+  Enqueue(ledger::ListOrphansRequest{}, std::move(done));
+}
+
+void SimulatedLedger::Prune(absl::Time ended_before, int most,
+                            core::Completion<absl::StatusOr<int>> done) {
+  Enqueue(ledger::PruneRequest{.ended_before = ended_before, .most = most}, std::move(done));
+}
+
 void SimulatedLedger::Stop() {
   while (!queue_.empty()) {
     RunBatch(queue_.size());

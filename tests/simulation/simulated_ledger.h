@@ -48,6 +48,15 @@ class SimulatedLedger final : public core::Ledger {
   void List(core::ListQuery query, core::Completion<absl::StatusOr<core::ListPage>> done) override;
   void TakeOverUnfinished(
       core::Completion<absl::StatusOr<std::vector<core::Unfinished>>> done) override;
+  void ReviewAttempts(core::AttemptReviewQuery query,
+                      core::Completion<absl::StatusOr<core::AttemptReview>> done) override;
+  void FindAttempt(std::string token,
+                   core::Completion<absl::StatusOr<core::StoredAttempt>> done) override;
+  void RecordOrphan(core::OrphanRecord record,
+                    core::Completion<absl::StatusOr<core::OrphanResult>> done) override;
+  void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
+  void Prune(absl::Time ended_before, int most,
+             core::Completion<absl::StatusOr<int>> done) override;
 
   // As LedgerThread::Stop: everything queued is applied now, its results are posted, and what is
   // called later is refused.

@@ -1,8 +1,11 @@
 #include "tests/simulation/simulation.h"
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/core/gateway.h"
@@ -13,6 +16,7 @@
 #include "tests/simulation/model_upstream.h"
 #include "tests/simulation/simulated_ledger.h"
 #include "tests/simulation/watch_clients.h"
+#include "tests/simulation/webhooks.h"
 #include "tests/simulation/world.h"
 
 namespace dreamgate::simulation {
@@ -20,6 +24,11 @@ namespace {
 
 // Longer than upstream's retention, after which nothing may be left open.
 constexpr absl::Duration kHorizon = absl::Hours(24 * 9);
+// The shortest an operator may choose.
+constexpr absl::Duration kShortestMemory = absl::Hours(24 * 8);
+// For history to be asked twice about everything that is open.
+constexpr absl::Duration kTimeForEvidence = absl::Minutes(130);
+constexpr absl::string_view kTenants[] = {"tenant-1", "tenant-2"};
 
 // How the next process is going to end.
 enum class Ending {
@@ -62,6 +71,40 @@ absl::string_view FaultName(DiskFault fault) {
   return "";
 }
 
+// A new ledger, made once: most histories begin with a copy of it.
+const MemoryVfs& NewLedgersDisk() {
+  static const MemoryVfs* const kDisk = [] {
+    auto* const disk = new MemoryVfs;
+    ledger::StoreOptions options;
+    options.path = "ledger.db";
+    options.vfs = disk->name();
+    const bool made = ledger::Store::Open(options).ok();
+    return made ? disk : new MemoryVfs;
+  }();
+  return *kDisk;
+}
+
+std::string Name(const ledger::Operation& operation) {
+  constexpr absl::string_view kNames[] = {"Reserve",      "Propose",     "Reject", "Load",
+                                          "List",         "TakeOver",    "Review", "FindAttempt",
+                                          "RecordOrphan", "ListOrphans", "Prune"};
+  std::string name(kNames[operation.index()]);
+  if (const auto* proposal = std::get_if<core::Proposal>(&operation)) {
+    absl::StrAppend(&name, "(", core::StateName(proposal->transition.state), " ",
+                    proposal->transition.sequence);
+    if (proposal->attempt_outcome) {
+      absl::StrAppend(&name, ", attempt ", proposal->attempt_outcome->number, " ",
+                      core::AttemptResultName(proposal->attempt_outcome->result), " ",
+                      proposal->attempt_outcome->upstream_id);
+    }
+    absl::StrAppend(&name, ")");
+  }
+  if (const auto* record = std::get_if<core::OrphanRecord>(&operation)) {
+    absl::StrAppend(&name, "(", record->orphan.upstream_id, record->ended ? ", ended)" : ")");
+  }
+  return name;
+}
+
 class InFlightGauge final : public core::Events {
  public:
   void PredictionsInFlight(int64_t count) override { count_ = count; }
@@ -79,6 +122,7 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
         large_(options.size == Size::kLarge),
         world_(options.seed, options.trace),
         upstream_(world_.time, world_.chance, *this),
+        webhooks_(world_),
         watch_clients_(world_),
         callers_(world_, watch_clients_, [this] { CountDown(Ending::kAfterAnswer); }) {}
   ~Simulation() override {
@@ -90,6 +134,8 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
   void OnPost(int64_t number, const core::CreateTaskRequest& request) override;
   void OnTaskCreated(int64_t post, const ModelTask& task) override;
   void OnPostAnswered(int64_t number, Heard heard, int http_status) override;
+  void OnHistoryAnswered(const core::HistoryQuery& query,
+                         const core::HistoryOutcome& outcome) override;
   void OnBatchBegins() override;
   void OnBatchApplied(absl::Span<const ledger::Operation> batch,
                       const ledger::BatchResult& done) override;
@@ -98,7 +144,10 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
  private:
   void SetTheScene();
   void DrawOptions();
+  void DrawManners();
   void ScheduleWeather(absl::Duration period);
+  void ScheduleForeignTasks(absl::Duration period);
+  void ScheduleChangeOfAccount(absl::Duration period);
   void ScheduleDiskTrouble(absl::Duration period);
   void Heal();
 
@@ -112,14 +161,22 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
   void FinishDrained();
   void EndProcess(CrashKind kind);
 
+  void NoteIntents(absl::Span<const ledger::Operation> batch);
+  void NoteEnds(absl::Span<const ledger::Operation> batch, const ledger::BatchResult& done);
+
   bool Quiet() const;
+  bool EvidenceIsAwaited();
+  // What nobody waits for comes to its end as well. False: that has been.
+  bool GoesOn();
   void CheckTheEnd();
+  std::optional<TheEnd> ReadTheEnd(ledger::Store& store);
 
   const uint64_t seed_;
   const bool large_;
   World world_;
   MemoryVfs disk_;
   ModelUpstream upstream_;
+  Webhooks webhooks_;
   WatchClients watch_clients_;
   Callers callers_;
   WatchSink sink_;
@@ -127,6 +184,11 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
   core::Options options_;
   ledger::StoreOptions store_options_;
   Weather usual_weather_;
+  bool changes_account_ = false;
+  bool lingers_ = false;  // until predictions are forgotten
+  absl::Time end_of_patience_;
+  absl::Time healed_time_ = absl::InfiniteFuture();
+  std::vector<absl::Time> process_starts_;
 
   // The process of now.
   int64_t process_number_ = 0;
@@ -152,20 +214,58 @@ void Simulation::DrawOptions() {
   options_.max_submits_in_flight = chance.Weighted<int>({{2, 64}, {1, 1}, {1, 2}}) * scale;
   options_.max_in_flight_per_tenant = chance.Weighted<int64_t>({{4, 0}, {1, 3}}) * scale;
   // A task that never ends is looked at for as long; not so often if that is a week.
-  if (chance.Percent(30)) {
+  changes_account_ = chance.Percent(6);
+  if (chance.Percent(30) && !changes_account_) {
     options_.poll_max_interval = absl::Minutes(30);
   } else {
-    options_.upstream_retention = absl::Hours(2);
+    options_.upstream_retention = absl::Hours(5);
+    if (chance.Percent(50)) options_.poll_max_interval = absl::Minutes(2);
   }
+  options_.absence_settle_time = chance.Weighted<absl::Duration>(
+      {{2, absl::Minutes(1)}, {4, absl::Minutes(2)}, {1, absl::Minutes(5)}});
+  options_.unresolved_timeout = chance.Weighted<absl::Duration>(
+      {{4, absl::Minutes(15)}, {1, absl::Minutes(6)}, {1, absl::Minutes(40)}});
+  options_.resend_after_absence = chance.Weighted<int>({{5, 0}, {1, 1}, {1, 2}});
+  lingers_ = chance.Percent(large_ ? 20 : 2);
+  if (lingers_) options_.request_id_retention = kShortestMemory;
   store_options_.path = "ledger.db";
   store_options_.vfs = disk_.name();
   store_options_.checkpoint_pages = chance.Weighted<int>({{1, 5}, {1, 40}, {1, 4000}});
   store_options_.cached_predictions = chance.Weighted<size_t>({{1, 1}, {2, 4096}});
 }
 
+void Simulation::DrawManners() {
+  using Lag = HistoryManners::Lag;
+  Chance& chance = world_.chance;
+  HistoryManners manners;
+  manners.page_size = chance.Weighted<size_t>({{2, 3}, {2, 10}, {3, 100}});
+  manners.lag_kind =
+      chance.Weighted<Lag>({{3, Lag::kConstant}, {2, Lag::kPerTask}, {1, Lag::kPerCall}});
+  switch (chance.Weighted<int>({{3, 0}, {3, 1}, {2, 2}})) {
+    case 1: manners.lag = chance.Spread(absl::Milliseconds(100), absl::Seconds(30)); break;
+    case 2: manners.lag = chance.Spread(absl::Seconds(30), absl::Minutes(6)); break;
+    default: break;
+  }
+  manners.input_percent = chance.Weighted<double>({{5, 100}, {2, 0}, {1, 60}});
+  manners.tells_model = chance.Percent(85);
+  manners.tells_create_time = chance.Percent(90);
+  manners.guesses_more = chance.Percent(20);
+  manners.reports_clock_offset = chance.Percent(75);
+  // What nobody can know, nobody can allow for: an unreported offset is that of clocks in order.
+  if (chance.Percent(40)) {
+    const int64_t most = manners.reports_clock_offset ? 600'000 : 10'000;
+    manners.clock_offset = absl::Milliseconds(chance.Between(-most, most));
+  }
+  upstream_.set_manners(manners);
+  webhooks_.set_percent(chance.Weighted<double>({{3, 0}, {1, 100}, {1, 50}}));
+  if (chance.Percent(5)) webhooks_.AddForgery(chance.Spread(absl::Seconds(1), absl::Minutes(20)));
+}
+
 void Simulation::SetTheScene() {
   Chance& chance = world_.chance;
+  if (chance.Percent(90)) disk_.CopyFilesOf(NewLedgersDisk());
   DrawOptions();
+  DrawManners();
   const absl::Duration period =
       chance.Spread(absl::Seconds(30), absl::Minutes(20)) * (large_ ? 3 : 1);
   const int64_t requests = chance.Between(4, 10) * (large_ ? 10 : 1);
@@ -176,6 +276,8 @@ void Simulation::SetTheScene() {
   upstream_.set_weather(usual_weather_);
   ScheduleWeather(period);
   ScheduleDiskTrouble(period);
+  ScheduleForeignTasks(period);
+  if (changes_account_) ScheduleChangeOfAccount(period);
   endings_left_ = large_ ? chance.Between(4, 24) : chance.Between(0, 6);
   world_.agenda.Later(period + absl::Minutes(10), [this] { Heal(); });
 }
@@ -194,6 +296,7 @@ void Simulation::ScheduleWeather(absl::Duration period) {
     }
     const absl::Duration length = chance.Spread(absl::Seconds(1), absl::Minutes(5));
     world_.agenda.Later(chance.Uniform(absl::ZeroDuration(), period), [this, spell, name, length] {
+      ++history_.faults;
       world_.trace.Add("upstream ", name);
       upstream_.set_weather(spell);
       world_.agenda.Later(length, [this] {
@@ -203,6 +306,44 @@ void Simulation::ScheduleWeather(absl::Duration period) {
       });
     });
   }
+}
+
+void Simulation::ScheduleForeignTasks(absl::Duration period) {
+  Chance& chance = world_.chance;
+  for (int64_t left = chance.Weighted<int64_t>({{4, 0}, {3, 2}, {2, 6}, {1, 30}}); left > 0;
+       --left) {
+    core::CreateTaskRequest wish;
+    wish.prompt = absl::StrCat("what foreign client ", left, " wants");
+    wish.aspect_ratio = static_cast<core::AspectRatio>(chance.Between(1, 7));
+    wish.seed = static_cast<int32_t>(chance.Between(0, 2147483647));
+    if (const auto ours = chance.Percent(15) ? callers_.AnyWithSeed() : std::nullopt) {
+      wish.prompt = ours->prompt;
+      wish.aspect_ratio = ours->aspect_ratio;
+      wish.seed = *ours->seed;
+    }
+    const bool our_model = chance.Percent(80);
+    world_.agenda.Later(
+        chance.Uniform(absl::ZeroDuration(), period + absl::Minutes(20)), [this, wish, our_model] {
+          world_.trace.Add("another client creates a task, \"", wish.prompt, "\"");
+          upstream_.AddForeignTask(wish, our_model ? options_.model : "other/model");
+        });
+  }
+}
+
+// For a while the operator has the key of another account in the configuration.
+void Simulation::ScheduleChangeOfAccount(absl::Duration period) {
+  Chance& chance = world_.chance;
+  const absl::Duration begin = chance.Uniform(absl::ZeroDuration(), period);
+  const absl::Duration length = chance.Spread(absl::Seconds(10), absl::Hours(2));
+  world_.agenda.Later(begin, [this] {
+    world_.trace.Add("the key is that of another account");
+    upstream_.set_account(1);
+  });
+  world_.agenda.Later(begin + length, [this] {
+    world_.trace.Add("the key is the first one again");
+    upstream_.set_account(0);
+    healed_time_ = std::max(world_.time.Now(), healed_time_);
+  });
 }
 
 void Simulation::ScheduleDiskTrouble(absl::Duration period) {
@@ -215,6 +356,7 @@ void Simulation::ScheduleDiskTrouble(absl::Duration period) {
                                                    {2, DiskFault::kNone}});
     const absl::Duration length = chance.Spread(absl::Milliseconds(1), absl::Minutes(2));
     world_.agenda.Later(chance.Uniform(absl::ZeroDuration(), period), [this, fault, length] {
+      ++history_.faults;
       world_.trace.Add("the disk ", fault == DiskFault::kNone ? "is very slow" : FaultName(fault));
       disk_.set_fault(fault);
       if (fault == DiskFault::kNone) slowest_commit_ = absl::Seconds(40);
@@ -233,6 +375,7 @@ void Simulation::ScheduleDiskTrouble(absl::Duration period) {
 void Simulation::Heal() {
   world_.trace.Add("everything heals");
   world_.healed = true;
+  healed_time_ = world_.time.Now();
   endings_left_ = 0;
   ending_ = Ending::kNone;
   upstream_.set_weather({});
@@ -288,6 +431,8 @@ void Simulation::StartProcess() {
   absl::Duration clock_error;
   if (chance.Percent(20)) clock_error = absl::Milliseconds(chance.Between(-3'000, 3'000));
   world_.process = std::make_unique<Process>(world_.time, clock_error);
+  upstream_.set_callers_clock_error(clock_error);
+  process_starts_.push_back(world_.time.Now());
   random_ = std::make_unique<fakes::FakeRandom>(
       static_cast<uint64_t>(chance.Between(0, int64_t{1} << 62)));
   ledger_ = std::make_unique<SimulatedLedger>(*store_, *world_.process, chance, *this);
@@ -389,6 +534,7 @@ void Simulation::EndProcess(CrashKind kind) {
   store_.reset();
   upstream_.ForgetCallers();
   callers_.OnProcessEnd();
+  webhooks_.OnProcessEnd();
   watch_clients_.OnProcessEnd();
   in_flight_.Reset();
   world_.process.reset();
@@ -398,13 +544,14 @@ void Simulation::EndProcess(CrashKind kind) {
 
 void Simulation::OnPost(int64_t number, const core::CreateTaskRequest& request) {
   world_.trace.Add("POST ", number, " \"", request.prompt, "\", seed ", request.seed);
-  world_.invariants.OnPost(number, request);
+  world_.invariants.OnPost(number, request, options_.resend_after_absence, process_number_);
   CountDown(Ending::kAfterPost);
 }
 
 void Simulation::OnTaskCreated(int64_t post, const ModelTask& task) {
   world_.trace.Add("POST ", post, " has created ", task.id);
-  world_.invariants.OnTaskCreated(post, task);
+  world_.invariants.OnTaskCreated(post, task, options_.resend_after_absence);
+  webhooks_.OnTaskCreated(task);
   if (world_.gateway != nullptr) CountDown(Ending::kAfterTaskCreated);
 }
 
@@ -414,29 +561,74 @@ void Simulation::OnPostAnswered(int64_t number, Heard heard, int http_status) {
     world_.trace.Add("POST ", number, " is answered: ", kNames[static_cast<size_t>(heard)], " ",
                      http_status);
   }
-  world_.invariants.OnPostAnswered(number, heard, http_status);
+  world_.invariants.OnPostAnswered(number, heard, process_number_, world_.time.Now());
   CountDown(Ending::kAfterPostAnswer);
 }
 
+void Simulation::OnHistoryAnswered(const core::HistoryQuery& query,
+                                   const core::HistoryOutcome& outcome) {
+  if (!world_.trace.on()) return;
+  if (const auto* failed = std::get_if<core::HistoryFailed>(&outcome)) {
+    world_.trace.Add("history cannot be read: ", failed->http_status, " ", failed->message);
+    return;
+  }
+  const auto& page = std::get<core::HistoryPage>(outcome);
+  std::string line;
+  for (const core::HistoryItem& item : page.items) {
+    absl::StrAppend(&line, " ", item.upstream_id, item.input ? "" : "(?)");
+  }
+  world_.trace.Add("history since ", absl::FormatDuration(query.created_after - world_.time.Now()),
+                   ", page ", query.page, page.more ? " and more:" : ":", line);
+}
+
 void Simulation::OnBatchBegins() { CountDown(Ending::kDuringBatch); }
+
+void Simulation::NoteIntents(absl::Span<const ledger::Operation> batch) {
+  for (const ledger::Operation& operation : batch) {
+    if (const auto* reservation = std::get_if<core::Reservation>(&operation)) {
+      world_.invariants.OnReserved(*reservation);
+    }
+    const auto* proposal = std::get_if<core::Proposal>(&operation);
+    if (proposal != nullptr && proposal->new_attempt) {
+      world_.invariants.OnNewAttempt({proposal->tenant, proposal->prediction_id},
+                                     *proposal->new_attempt);
+    }
+  }
+}
+
+void Simulation::NoteEnds(absl::Span<const ledger::Operation> batch,
+                          const ledger::BatchResult& done) {
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if (const auto* proposed = std::get_if<absl::StatusOr<core::ProposeResult>>(&done.results[i]);
+        proposed != nullptr && proposed->ok()) {
+      const auto* committed = std::get_if<core::Committed>(&**proposed);
+      if (committed != nullptr) world_.invariants.OnCommitted(*committed->prediction);
+    }
+    const auto* prune = std::get_if<ledger::PruneRequest>(&batch[i]);
+    if (prune == nullptr) continue;
+    const auto* count = std::get_if<absl::StatusOr<int>>(&done.results[i]);
+    if (!done.commit.ok() || count == nullptr || !count->ok() || **count == 0) continue;
+    history_.forgotten += **count;
+    world_.invariants.OnRejectionsForgotten(prune->ended_before);
+    for (const PredictionKey& key : world_.invariants.Reserved()) {
+      const auto stored = store_->Load(key.first, key.second);
+      if (!absl::IsNotFound(stored.status())) continue;
+      world_.invariants.OnForgotten(key, world_.time.Now(), options_.request_id_retention);
+    }
+  }
+}
 
 void Simulation::OnBatchApplied(absl::Span<const ledger::Operation> batch,
                                 const ledger::BatchResult& done) {
   ++history_.transactions;
   if (!done.commit.ok()) ++history_.transactions_failed;
+  NoteIntents(batch);
   if (world_.trace.on()) {
-    constexpr absl::string_view kNames[] = {"Reserve", "Propose", "Reject",
-                                            "Load",    "List",    "TakeOver"};
     std::string line = "commit of";
-    for (const ledger::Operation& operation : batch) {
-      absl::StrAppend(&line, " ", kNames[operation.index()]);
-      if (const auto* proposal = std::get_if<core::Proposal>(&operation)) {
-        absl::StrAppend(&line, "(", core::StateName(proposal->transition.state), " ",
-                        proposal->transition.sequence, ")");
-      }
-    }
+    for (const ledger::Operation& operation : batch) absl::StrAppend(&line, " ", Name(operation));
     world_.trace.Add(line, ": ", done.commit.ok() ? "done" : done.commit.message());
   }
+  NoteEnds(batch, done);
   if (disk_.died()) {
     process_must_end_ = true;
     return;
@@ -453,8 +645,30 @@ bool Simulation::Quiet() const {
          in_flight_.count() == 0 && !upstream_.posts_under_way();
 }
 
+bool Simulation::EvidenceIsAwaited() {
+  const auto done = store_->Apply({{core::AttemptReviewQuery{absl::InfinitePast(), {}, false}}});
+  const auto* review = std::get_if<absl::StatusOr<core::AttemptReview>>(&done.results[0]);
+  return review != nullptr && review->ok() && !(*review)->open.empty();
+}
+
+bool Simulation::GoesOn() {
+  world_.time.Advance(absl::Minutes(1));
+  if (!Quiet()) return true;
+  if (EvidenceIsAwaited()) world_.time.Advance(kTimeForEvidence);
+  if (!Quiet()) return true;
+  if (!std::exchange(lingers_, false)) return false;
+  world_.trace.Add("years pass, or so it seems");
+  const absl::Duration long_time =
+      kShortestMemory + world_.chance.Uniform(absl::Hours(-6), absl::Hours(6));
+  world_.time.Advance(long_time);
+  callers_.ComeBack();
+  end_of_patience_ = world_.time.Now() + kHorizon;
+  return true;
+}
+
 History Simulation::Run() {
   const absl::Time start = world_.time.Now();
+  end_of_patience_ = start + kHorizon;
   SetTheScene();
   StartProcess();
   const auto& violations = world_.invariants.violations();
@@ -472,7 +686,7 @@ History Simulation::Run() {
           }
           return process_must_end_ || !violations.empty() || (world_.healed && Quiet());
         },
-        kHorizon - (world_.time.Now() - start));
+        end_of_patience_ - world_.time.Now());
     if (!violations.empty()) break;
     if (process_must_end_) {
       process_must_end_ = false;
@@ -492,9 +706,8 @@ History Simulation::Run() {
       continue;
     }
     if (world_.healed && Quiet()) {
-      world_.time.Advance(absl::Minutes(1));  // what nobody waits for comes to its end as well
-      if (Quiet()) break;
-      continue;
+      if (GoesOn()) continue;
+      break;
     }
     world_.invariants.Complain("Everything ends",
                                absl::StrCat("after nine days ", callers_.busy(), " callers and ",
@@ -510,7 +723,13 @@ History Simulation::Run() {
   history_.streams = watch_clients_.streams();
   history_.posts = upstream_.posts();
   history_.gets = upstream_.gets();
+  history_.lists = upstream_.lists();
+  history_.callbacks = webhooks_.calls();
   history_.tasks = upstream_.tasks_created();
+  history_.faults += upstream_.faults();
+  history_.orphans = world_.invariants.orphans();
+  history_.resends = world_.invariants.resends();
+  history_.absences = world_.invariants.absences();
   history_.ambiguous_answers = upstream_.ambiguous_answers();
   history_.videos_lost_sight_of = world_.invariants.videos_lost_sight_of();
   history_.transitions = world_.invariants.transitions_shown();
@@ -521,25 +740,57 @@ History Simulation::Run() {
 // The power fails a last time: what is on the disk then is what counts.
 void Simulation::CheckTheEnd() {
   callers_.OnEnd();
+  webhooks_.OnEnd();
   EndProcess(CrashKind::kPowerLoss);
   absl::StatusOr<std::unique_ptr<ledger::Store>> store = OpenStore();
   if (!store.ok()) return;
-  CheckWhatIsOnDisk(**store);
-  std::vector<core::Prediction> all;
-  for (const absl::string_view tenant : {"tenant-1", "tenant-2"}) {
-    core::ListQuery query;
-    query.tenant = std::string(tenant);
-    query.page_size = 1000;
-    const absl::StatusOr<core::ListPage> page = (*store)->List(std::move(query));
-    if (!page.ok()) world_.invariants.Complain("The ledger can be read", page.status().message());
-    if (!page.ok()) continue;
-    for (const auto& prediction : page->predictions) all.push_back(*prediction);
+  for (const PredictionKey& key : world_.invariants.Reserved()) {
+    world_.invariants.OnFoundOnDisk(key, (*store)->Load(key.first, key.second));
   }
-  world_.invariants.OnEnd(all, upstream_);
+  if (const std::optional<TheEnd> end = ReadTheEnd(**store)) {
+    world_.invariants.OnEnd(*end, upstream_);
+  }
   const auto unfinished = (*store)->TakeOverUnfinished(world_.time.Now());
   if (!unfinished.ok() || !unfinished->empty()) {
     world_.invariants.Complain("Everything ends", "the ledger still has something unfinished");
   }
+}
+
+std::optional<TheEnd> Simulation::ReadTheEnd(ledger::Store& store) {
+  TheEnd end;
+  end.now = world_.time.Now();
+  end.healed = healed_time_;
+  end.options = options_;
+  end.process_starts = process_starts_;
+  std::vector<ledger::Operation> questions;
+  core::AttemptReviewQuery review{absl::InfinitePast(), {}, false};
+  for (const auto& [id, task] : upstream_.tasks()) review.upstream_ids.push_back(id);
+  questions.push_back(std::move(review));
+  questions.push_back(ledger::ListOrphansRequest{});
+  for (const absl::string_view tenant : kTenants) {
+    core::ListQuery query;
+    query.tenant = std::string(tenant);
+    query.page_size = 1000;
+    questions.push_back(std::move(query));
+  }
+  ledger::BatchResult done = store.Apply(questions);
+  for (ledger::Result& result : done.results) {
+    const bool ok = std::visit([](const auto& answer) { return answer.ok(); }, result);
+    if (!ok) {
+      world_.invariants.Complain("The ledger can be read", "what is left cannot");
+      return std::nullopt;
+    }
+    if (auto* reviewed = std::get_if<absl::StatusOr<core::AttemptReview>>(&result)) {
+      end.review = **std::move(reviewed);
+    }
+    if (auto* orphans = std::get_if<absl::StatusOr<std::vector<core::Orphan>>>(&result)) {
+      end.orphans = **std::move(orphans);
+    }
+    if (auto* page = std::get_if<absl::StatusOr<core::ListPage>>(&result)) {
+      for (const auto& prediction : (*page)->predictions) end.listed.push_back(*prediction);
+    }
+  }
+  return end;
 }
 
 }  // namespace

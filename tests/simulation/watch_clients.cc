@@ -141,7 +141,8 @@ void WatchClients::Connect(Client& client) {
   const auto stream = std::make_shared<WatchStream>(*this, client);
   client.stream = stream;
   const std::optional<int64_t> after = client.validator.last_sequence();
-  world_.trace.Add(client.name, " watches", after ? absl::StrCat(" after ", *after) : "");
+  world_.trace.Add(client.name, " watches",
+                   [&after] { return after ? absl::StrCat(" after ", *after) : ""; });
   world_.gateway->Watch({client.prediction.first, client.prediction.second, after, std::nullopt},
                         stream);
   // It stays for a while; the pauses grow, so that nobody looks at a video of seven days all the time.
@@ -165,7 +166,7 @@ void WatchClients::Leave(Client& client) {
 }
 
 void WatchClients::OnUpdate(Client& client, const core::Prediction& update) {
-  world_.trace.Add(client.name, " sees ", Describe(update));
+  world_.trace.Add(client.name, " sees ", [&update] { return Describe(update); });
   client.validator.OnUpdate(update.sequence, update.state);
   PassOnComplaints(client);
 }
@@ -184,6 +185,12 @@ void WatchClients::OnEnd(Client& client) {
 void WatchClients::OnBroken(Client& client, const absl::Status& error) {
   world_.trace.Add(client.name, "'s stream breaks: ", error.message());
   client.validator.OnEnd(false);
+  if (absl::IsNotFound(error) && world_.invariants.WasForgotten(client.prediction)) {
+    client.done = true;
+    --open_;
+    client.stream.reset();
+    return;
+  }
   switch (error.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kResourceExhausted: break;
