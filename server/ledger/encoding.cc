@@ -5,14 +5,18 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
+#include <limits>
+#include <optional>
 #include <utility>
+
+#include "server/ledger/known_values.h"
 
 namespace dreamgate::ledger {
 namespace {
 
 namespace json = boost::json;
 
-absl::Status Unreadable() { return absl::DataLossError("a stored value cannot be read"); }
+absl::Status Unreadable() { return absl::DataLossError("holds no value of its kind"); }
 
 std::string Text(const json::string& string) { return std::string(string.data(), string.size()); }
 
@@ -79,9 +83,15 @@ absl::StatusOr<core::Failure> DecodeFailure(absl::string_view text) {
       !resubmission_may_help->is_bool()) {
     return Unreadable();
   }
-  return core::Failure{.code = static_cast<core::FailureCode>(code->get_int64()),
+  const std::optional<core::FailureCode> known = KnownValue<core::FailureCode>(code->get_int64());
+  const int64_t number = upstream_code->get_int64();
+  if (!known.has_value() || number < std::numeric_limits<int>::min() ||
+      number > std::numeric_limits<int>::max()) {
+    return Unreadable();
+  }
+  return core::Failure{.code = *known,
                        .message = Text(message->get_string()),
-                       .upstream_code = static_cast<int>(upstream_code->get_int64()),
+                       .upstream_code = static_cast<int>(number),
                        .resubmission_may_help = resubmission_may_help->get_bool()};
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/failpoint.h"
 #include "server/ledger/schema.h"
 
 namespace dreamgate::ledger {
@@ -72,6 +73,7 @@ absl::Status CheckIdentity(const StoreOptions& options, const Identity& identity
 
 absl::Status ApplySchemaSteps(Database& database, int64_t from) {
   for (int64_t step = from; step < LatestSchema(); ++step) {
+    DREAMGATE_FAILPOINT("ledger.before_schema_step");
     // One transaction with its number, so that a crash leaves a whole step or none.
     const absl::Status status =
         database.Execute(absl::StrCat("BEGIN IMMEDIATE;", SchemaSteps()[static_cast<size_t>(step)],
@@ -132,7 +134,10 @@ absl::StatusOr<std::unique_ptr<Database>> OpenLedgerFile(const StoreOptions& opt
   }
   const absl::StatusOr<Identity> identity = ReadIdentity(**database);
   if (!identity.ok()) return Explain(options, **database, identity.status());
-  if (const absl::Status status = CheckIdentity(options, *identity); !status.ok()) return status;
+  if (const absl::Status status = CheckIdentity(options, *identity); !status.ok()) {
+    (*database)->SkipCheckpointOnClose();  // it is not ours to write
+    return status;
+  }
   if ((*database)->read_only()) {
     return absl::FailedPreconditionError(
         absl::StrCat("ledger ", options.path, " may not be written by this process"));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "server/core/failpoint.h"
 
 namespace dreamgate::ledger {
 namespace {
@@ -13,6 +14,10 @@ namespace {
 // A batch is one fsync however large it is; beyond this the fsync no longer counts, and the first in
 // the batch would wait for the last.
 constexpr size_t kLargestBatch = 256;
+
+// What a backup copies between two batches, 1 MiB: as long as a few commits, and it is synced as they
+// are.
+constexpr int kBackupPages = 256;
 
 // The prediction as of the transition that `result` committed; null if it committed none.
 std::shared_ptr<const core::Prediction> CommittedBy(const Result& result) {
@@ -110,22 +115,64 @@ void LedgerThread::TakeOverUnfinished(
   Enqueue(TakeOverRequest{.now = clock_.Now()}, std::move(done));
 }
 
+void LedgerThread::ReviewAttempts(core::AttemptReviewQuery query,
+                                  core::Completion<absl::StatusOr<core::AttemptReview>> done) {
+  Enqueue(std::move(query), std::move(done));
+}
+
+void LedgerThread::FindAttempt(std::string token,
+                               core::Completion<absl::StatusOr<core::StoredAttempt>> done) {
+  Enqueue(FindAttemptRequest{.token = std::move(token)}, std::move(done));
+}
+
+void LedgerThread::RecordOrphan(core::OrphanRecord record,
+                                core::Completion<absl::StatusOr<core::OrphanResult>> done) {
+  Enqueue(std::move(record), std::move(done));
+}
+
+void LedgerThread::ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) {
+  Enqueue(ListOrphansRequest(), std::move(done));
+}
+
+void LedgerThread::Prune(absl::Time ended_before, int most,
+                         core::Completion<absl::StatusOr<int>> done) {
+  Enqueue(PruneRequest{.ended_before = ended_before, .most = most}, std::move(done));
+}
+
+void LedgerThread::Backup(std::string path, core::Completion<absl::Status> done) {
+  BackupRequest backup{.path = std::move(path), .done = std::move(done)};
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!stopping_) {
+      backups_.push_back(std::move(backup));
+      has_work_.notify_one();
+      return;
+    }
+  }
+  Post(std::move(backup), Stopped<absl::Status>());
+}
+
 // ------------------------------------------------------------------------------ on the ledger thread
 
 void LedgerThread::RunOnLedgerThread() {
-  for (std::vector<Pending> batch = TakeBatch(); !batch.empty(); batch = TakeBatch()) {
-    RunBatch(std::move(batch));
+  for (auto batch = TakeBatch(); batch.has_value(); batch = TakeBatch()) {
+    if (!batch->empty()) RunBatch(*std::move(batch));
+    ContinueBackup();
   }
+  GiveUpBackups();
   store_.reset();  // frees the file's lock before Stop returns
 }
 
-std::vector<LedgerThread::Pending> LedgerThread::TakeBatch() {
+std::optional<std::vector<LedgerThread::Pending>> LedgerThread::TakeBatch() {
   if (taken_next_ == taken_.size()) {
     taken_.clear();
     taken_next_ = 0;
     std::unique_lock<std::mutex> lock(mutex_);
-    has_work_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    has_work_.wait(lock, [this] {
+      return stopping_ || !queue_.empty() || !backups_.empty() || backup_.has_value();
+    });
     taken_.swap(queue_);
+    if (stopping_ && taken_.empty()) return std::nullopt;
   }
   const size_t size = std::min(taken_.size() - taken_next_, kLargestBatch);
   const auto first = taken_.begin() + static_cast<std::ptrdiff_t>(taken_next_);
@@ -145,10 +192,12 @@ void LedgerThread::RunBatch(std::vector<Pending> batch) {
   BatchResult done = store_->Apply(operations);
   const auto took = absl::FromChrono(std::chrono::steady_clock::now() - begin);
 
+  DREAMGATE_FAILPOINT("ledger.committed");
   if (writes > 0) events_.LedgerCommit(took, static_cast<int>(writes), done.commit.ok());
   // Reads may go on in trouble, so only a write shows that it is over.
   if (writes > 0 || !done.commit.ok()) ReportTrouble(done.commit);
   for (size_t i = 0; i < batch.size(); ++i) Post(std::move(batch[i]), std::move(done.results[i]));
+  DREAMGATE_FAILPOINT("ledger.posted");
 }
 
 void LedgerThread::ReportTrouble(const absl::Status& commit) {
@@ -171,6 +220,42 @@ void LedgerThread::Post(Pending pending, Result result) {
         }
         std::move(done)(std::move(result));
       });
+}
+
+// ------------------------------------------------------------------------------------------- backups
+
+void LedgerThread::ContinueBackup() {
+  if (backup_.has_value()) {
+    const absl::StatusOr<bool> finished = store_->StepBackup(kBackupPages);
+    if (finished.ok() && !*finished) return;
+    Post(*std::exchange(backup_, std::nullopt), finished.status());
+    return;
+  }
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (backups_.empty()) return;
+    backup_ = std::move(backups_.front());
+    backups_.pop_front();
+  }
+  absl::Status begun = store_->BeginBackup(backup_->path);
+  if (!begun.ok()) Post(*std::exchange(backup_, std::nullopt), std::move(begun));
+}
+
+void LedgerThread::GiveUpBackups() {
+  store_->AbandonBackup();
+  std::deque<BackupRequest> waiting;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    waiting.swap(backups_);
+  }
+  if (backup_.has_value()) waiting.push_front(*std::exchange(backup_, std::nullopt));
+  for (BackupRequest& backup : waiting) Post(std::move(backup), Stopped<absl::Status>());
+}
+
+void LedgerThread::Post(BackupRequest backup, absl::Status status) {
+  executor_.Post([done = std::move(backup.done), status = std::move(status)]() mutable {
+    std::move(done)(std::move(status));
+  });
 }
 
 }  // namespace dreamgate::ledger

@@ -5,8 +5,10 @@
 #define DREAMGATE_SERVER_LEDGER_LEDGER_THREAD_H_
 
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,9 +38,24 @@ class LedgerThread final : public core::Ledger {
   void List(core::ListQuery query, core::Completion<absl::StatusOr<core::ListPage>> done) override;
   void TakeOverUnfinished(
       core::Completion<absl::StatusOr<std::vector<core::Unfinished>>> done) override;
+  void ReviewAttempts(core::AttemptReviewQuery query,
+                      core::Completion<absl::StatusOr<core::AttemptReview>> done) override;
+  void FindAttempt(std::string token,
+                   core::Completion<absl::StatusOr<core::StoredAttempt>> done) override;
+  void RecordOrphan(core::OrphanRecord record,
+                    core::Completion<absl::StatusOr<core::OrphanResult>> done) override;
+  void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
+  void Prune(absl::Time ended_before, int most,
+             core::Completion<absl::StatusOr<int>> done) override;
 
-  // Finishes everything queued, posts the results, closes the file (which frees its lock) and joins
-  // the thread. What is called afterwards completes with LEDGER_UNAVAILABLE. Idempotent. Not from the
+  // Copies the whole ledger into the new file `path` (mode 0600), a piece between any two batches, one
+  // backup after the other. The copy opens as a ledger and has everything that was committed before
+  // the call. AlreadyExistsError if there is such a file, UnavailableError if it cannot be written,
+  // LEDGER_UNAVAILABLE if the ledger has trouble or stops meanwhile; then no file is left.
+  void Backup(std::string path, core::Completion<absl::Status> done);
+
+  // Finishes everything queued but backups, which it gives up, posts the results, closes the file (which
+  // frees its lock) and joins the thread. What is called afterwards completes with LEDGER_UNAVAILABLE. Idempotent. Not from the
   // ledger thread; blocks for as long as the disk takes.
   void Stop();
 
@@ -47,6 +64,10 @@ class LedgerThread final : public core::Ledger {
     Operation operation;
     absl::AnyInvocable<void(Result) &&> done;
   };
+  struct BackupRequest {
+    std::string path;
+    core::Completion<absl::Status> done;
+  };
   // Read and written on the loop only. Shared with posted work, which may outlive this object.
   struct Outlet {
     core::CommitObserver* observer = nullptr;
@@ -54,21 +75,27 @@ class LedgerThread final : public core::Ledger {
 
   template <typename T>
   void Enqueue(Operation operation, core::Completion<T> done);
-  std::vector<Pending> TakeBatch();  // empty: stopping and all done
+  // Waits for something to do. Empty: only a backup; nullopt: stopping, and all is done.
+  std::optional<std::vector<Pending>> TakeBatch();
   void RunOnLedgerThread();
   void RunBatch(std::vector<Pending> batch);
   void ReportTrouble(const absl::Status& commit);
   void Post(Pending pending, Result result);
+  // Does a piece of the backup in hand, or begins the next one.
+  void ContinueBackup();
+  void GiveUpBackups();
+  void Post(BackupRequest backup, absl::Status status);
 
   core::Executor& executor_;
   const core::Clock& clock_;
   core::Events& events_;
   const std::shared_ptr<Outlet> outlet_ = std::make_shared<Outlet>();
 
-  // Guards the next two; a leaf: nothing is called under it. Not absl::Mutex, whose packaged library
+  // Guards the next three; a leaf: nothing is called under it. Not absl::Mutex, whose packaged library
   // ThreadSanitizer cannot see into.
   std::mutex mutex_;
   std::vector<Pending> queue_;
+  std::deque<BackupRequest> backups_;  // that wait
   bool stopping_ = false;
   std::condition_variable has_work_;  // or is stopping
 
@@ -76,6 +103,7 @@ class LedgerThread final : public core::Ledger {
   std::unique_ptr<Store> store_;
   std::vector<Pending> taken_;  // the queue as taken, newest last
   size_t taken_next_ = 0;
+  std::optional<BackupRequest> backup_;  // in hand
   bool in_trouble_ = false;
 
   std::thread thread_;  // last: starts when everything else is there

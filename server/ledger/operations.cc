@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/failpoint.h"
+#include "server/ledger/known_values.h"
 
 namespace dreamgate::ledger {
 namespace {
@@ -21,16 +23,20 @@ std::shared_ptr<const core::Prediction> Fold(const core::StoredPrediction& store
   return std::make_shared<const core::Prediction>(std::move(prediction));
 }
 
-// Whether the transition may follow. Besides the legal edges a state may be kept to add knowledge to
-// it: what is terminal may only gain a recovered video, and what was rejected never becomes a
-// prediction after all.
+// What has ended changes no more, and what was rejected never becomes a prediction after all.
 bool MayFollow(const CurrentRow& row, const core::Transition& transition) {
-  const core::State from = row.prediction->state;
-  if (transition.state != from) {
-    return !row.rejected && core::IsLegalTransition(from, transition.state);
+  return !row.rejected && core::IsLegalTransition(row.prediction->state, transition.state);
+}
+
+// What an attempt may be known as for `result` to take its place.
+AttemptResults PredecessorsOf(core::AttemptResult result) {
+  AttemptResults predecessors;
+  if (core::IsLegalAttemptResult(std::nullopt, result)) predecessors.AddOpen();
+  for (int64_t number = 1;; ++number) {
+    const auto from = KnownValue<core::AttemptResult>(number);
+    if (!from.has_value()) return predecessors;
+    if (core::IsLegalAttemptResult(*from, result)) predecessors.Add(*from);
   }
-  const bool ended = core::IsTerminal(from) || row.rejected;
-  return !ended || (!transition.outputs.has_value() && !transition.failure.has_value());
 }
 
 }  // namespace
@@ -53,11 +59,13 @@ absl::StatusOr<std::optional<CurrentRow>> Operations::FindCurrent(const Predicti
 
 absl::Status Operations::RecordOutcome(const PredictionKey& key,
                                        const core::AttemptOutcome& outcome) {
-  const absl::StatusOr<bool> recorded = records_.RecordOutcome(key, outcome);
+  const absl::StatusOr<bool> recorded =
+      records_.RecordOutcome(key, outcome, PredecessorsOf(outcome.result));
   if (!recorded.ok()) return recorded.status();
   if (!*recorded) {
-    return RuleBroken(
-        absl::StrCat("prediction ", key.prediction_id, " has no attempt number ", outcome.number));
+    return RuleBroken(absl::StrCat("prediction ", key.prediction_id, " has no attempt number ",
+                                   outcome.number, " that could be ",
+                                   core::AttemptResultName(outcome.result)));
   }
   return absl::OkStatus();
 }
@@ -127,10 +135,10 @@ absl::StatusOr<core::ProposeResult> Operations::Run(const core::Proposal& propos
 
   auto next =
       std::make_shared<const core::Prediction>(core::Apply(*row.prediction, proposal.transition));
-  const bool ended = core::IsTerminal(next->state) || row.rejected;
-  const Ownership owner = ended ? Ownership{} : OwnedFrom(proposal.transition.time);
-  const absl::StatusOr<bool> updated = records_.UpdatePrediction(
-      *next, row.rejected, proposal.expected_sequence, owner_epoch_, owner);
+  const Ownership owner =
+      core::IsTerminal(next->state) ? Ownership{} : OwnedFrom(proposal.transition.time);
+  const absl::StatusOr<bool> updated =
+      records_.UpdatePrediction(*next, proposal.expected_sequence, owner_epoch_, owner);
   if (!updated.ok()) return updated.status();
   if (!*updated) return absl::DataLossError("a stored prediction and its transitions disagree");
 
@@ -145,7 +153,7 @@ absl::StatusOr<core::ProposeResult> Operations::Run(const core::Proposal& propos
     absl::Status status = records_.InsertAttempt(key, *proposal.new_attempt);
     if (!status.ok()) return status;
   }
-  cache_.Put({.prediction = next, .rejected = row.rejected, .owner_epoch = owner.epoch});
+  cache_.Put({.prediction = next, .rejected = false, .owner_epoch = owner.epoch});
   return core::Committed{std::move(next)};
 }
 
@@ -225,6 +233,104 @@ absl::StatusOr<std::vector<core::Unfinished>> Operations::Run(const TakeOverRequ
     unfinished.push_back({.prediction = (*row)->prediction, .last_attempt = **std::move(attempt)});
   }
   return unfinished;
+}
+
+// ----------------------------------------------------------------------------- attempts and orphans
+
+absl::StatusOr<core::AttemptReview> Operations::Run(const core::AttemptReviewQuery& query) {
+  core::AttemptReview review;
+  absl::StatusOr<std::vector<core::StoredAttempt>> open =
+      records_.OpenAttempts(query.started_after);
+  if (!open.ok()) return open.status();
+  review.open = *std::move(open);
+  auto accepted = records_.AcceptedTasks(query.started_after);
+  if (!accepted.ok()) return accepted.status();
+  review.accepted = *std::move(accepted);
+
+  std::vector<std::string> asked = query.upstream_ids;
+  std::sort(asked.begin(), asked.end());
+  asked.erase(std::unique(asked.begin(), asked.end()), asked.end());
+  for (std::string& upstream_id : asked) {
+    const absl::StatusOr<bool> bound = records_.IsBound(upstream_id);
+    if (!bound.ok()) return bound.status();
+    if (*bound) review.bound.push_back(std::move(upstream_id));
+  }
+  return review;
+}
+
+absl::StatusOr<core::StoredAttempt> Operations::Run(const FindAttemptRequest& request) {
+  absl::StatusOr<std::optional<core::StoredAttempt>> found = records_.FindAttempt(request.token);
+  if (!found.ok()) return found.status();
+  if (!found->has_value()) return absl::NotFoundError("no attempt has this token");
+  return **std::move(found);
+}
+
+absl::StatusOr<core::OrphanResult> Operations::Run(const core::OrphanRecord& record) {
+  const core::Orphan& orphan = record.orphan;
+  const PredictionKey key{.tenant = orphan.tenant, .prediction_id = orphan.prediction_id};
+  const absl::StatusOr<bool> has_attempt = records_.HasAttempt(key, orphan.attempt_number);
+  if (!has_attempt.ok()) return has_attempt.status();
+  if (!*has_attempt) {
+    return absl::NotFoundError(absl::StrCat("prediction ", orphan.prediction_id,
+                                            " has no attempt number ", orphan.attempt_number));
+  }
+  const absl::StatusOr<bool> news = KeepOrphan(record);
+  if (!news.ok()) return news.status();
+  if (*news) cache_.Erase(key.tenant, key.prediction_id);  // its recovered outputs are older
+  const absl::StatusOr<std::optional<CurrentRow>> row = FindCurrent(key);
+  if (!row.ok()) return row.status();
+  if (!row->has_value()) return absl::DataLossError("an attempt's prediction is gone");
+  return core::OrphanResult{.news = *news, .prediction = (*row)->prediction};
+}
+
+absl::StatusOr<bool> Operations::KeepOrphan(const core::OrphanRecord& record) {
+  const core::Orphan& orphan = record.orphan;
+  const absl::StatusOr<bool> accepted = records_.IsAccepted(orphan.upstream_id);
+  if (!accepted.ok()) return accepted.status();
+  if (*accepted) return false;
+  const absl::StatusOr<std::optional<StoredOrphan>> found = records_.FindOrphan(orphan.upstream_id);
+  if (!found.ok()) return found.status();
+
+  if (!found->has_value()) {
+    StoredOrphan fresh{.orphan = orphan, .end_time = std::nullopt, .outputs = record.outputs};
+    if (record.ended) fresh.end_time = orphan.found_time;
+    if (absl::Status status = records_.InsertOrphan(fresh); !status.ok()) return status;
+    absl::Status status =
+        records_.OrphanAttempt(orphan, PredecessorsOf(core::AttemptResult::kOrphaned));
+    if (!status.ok()) return status;
+    return true;
+  }
+
+  const StoredOrphan& known = **found;
+  // A task belongs to one prediction, the first that was found to have it.
+  if (known.orphan.tenant != orphan.tenant || known.orphan.prediction_id != orphan.prediction_id) {
+    return false;
+  }
+  // What is known of it only grows: no end is taken back, and no video.
+  StoredOrphan next = known;
+  if (record.ended && !next.end_time.has_value()) next.end_time = orphan.found_time;
+  if (!record.outputs.empty()) next.outputs = record.outputs;
+  if (next.end_time == known.end_time && next.outputs == known.outputs) return false;
+  if (absl::Status status = records_.UpdateOrphan(next); !status.ok()) return status;
+  return true;
+}
+
+absl::StatusOr<std::vector<core::Orphan>> Operations::Run(const ListOrphansRequest&) {
+  return records_.ListOrphans();
+}
+
+// ------------------------------------------------------------------------------------------- pruning
+
+absl::StatusOr<int> Operations::Run(const PruneRequest& request) {
+  const absl::StatusOr<std::vector<PredictionKey>> keys =
+      records_.FindEndedBefore(request.ended_before, std::max(request.most, 0));
+  if (!keys.ok()) return keys.status();
+  for (const PredictionKey& key : *keys) {
+    if (absl::Status status = records_.Delete(key); !status.ok()) return status;
+    cache_.Erase(key.tenant, key.prediction_id);
+  }
+  DREAMGATE_FAILPOINT("ledger.prune_before_commit");
+  return static_cast<int>(keys->size());
 }
 
 }  // namespace dreamgate::ledger

@@ -32,12 +32,19 @@ class Operations {
   absl::StatusOr<core::StoredPrediction> Run(const LoadRequest& request);
   absl::StatusOr<core::ListPage> Run(const core::ListQuery& query);
   absl::StatusOr<std::vector<core::Unfinished>> Run(const TakeOverRequest& request);
+  absl::StatusOr<core::AttemptReview> Run(const core::AttemptReviewQuery& query);
+  absl::StatusOr<core::StoredAttempt> Run(const FindAttemptRequest& request);
+  absl::StatusOr<core::OrphanResult> Run(const core::OrphanRecord& record);
+  absl::StatusOr<std::vector<core::Orphan>> Run(const ListOrphansRequest& request);
+  absl::StatusOr<int> Run(const PruneRequest& request);
 
  private:
   absl::StatusOr<core::ReserveResult> AnswerKnownRequestId(const core::Reservation& reservation);
   // From the cache, or read and folded; nullopt if there is none.
   absl::StatusOr<std::optional<CurrentRow>> FindCurrent(const PredictionKey& key);
   absl::Status RecordOutcome(const PredictionKey& key, const core::AttemptOutcome& outcome);
+  // True: there was something new to keep.
+  absl::StatusOr<bool> KeepOrphan(const core::OrphanRecord& record);
   Ownership OwnedFrom(absl::Time time) const;
 
   Records& records_;

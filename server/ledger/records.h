@@ -1,6 +1,7 @@
-// Rows to values and back: every SQL statement that touches predictions, transitions and attempts,
-// prepared once a connection. Knows no rules. Owned by `Store`, private to this room. Runs inside
-// whatever transaction is open.
+// Rows to values and back: every SQL statement that touches predictions, transitions, attempts and
+// orphans, prepared once a connection. Knows no rules. Owned by `Store`, private to this room. Runs
+// inside whatever transaction is open. A row that cannot be what it holds is a DataLossError that names
+// the column.
 #ifndef DREAMGATE_SERVER_LEDGER_RECORDS_H_
 #define DREAMGATE_SERVER_LEDGER_RECORDS_H_
 
@@ -42,6 +43,24 @@ struct LoadedPrediction {
   int64_t owner_epoch = 0;
 };
 
+// An orphan's row.
+struct StoredOrphan {
+  core::Orphan orphan;
+  std::optional<absl::Time> end_time;  // set: it need not be looked at any more
+  std::vector<core::Output> outputs;
+};
+
+// A set of attempt results, open ones too.
+class AttemptResults {
+ public:
+  void AddOpen() { bits_ |= 1; }
+  void Add(core::AttemptResult result) { bits_ |= int64_t{1} << static_cast<int64_t>(result); }
+  int64_t bits() const { return bits_; }  // 0: open, n: the result with that number
+
+ private:
+  int64_t bits_ = 0;
+};
+
 class Records {
  public:
   static absl::StatusOr<std::unique_ptr<Records>> Prepare(Database& database);
@@ -66,11 +85,12 @@ class Records {
 
   // Compare and set: false if the row is not at `expected_sequence` or is owned by an epoch other
   // than `epoch`.
-  absl::StatusOr<bool> UpdatePrediction(const core::Prediction& prediction, bool rejected,
+  absl::StatusOr<bool> UpdatePrediction(const core::Prediction& prediction,
                                         int64_t expected_sequence, int64_t epoch,
                                         const Ownership& owner);
-  // False: there is no such attempt.
-  absl::StatusOr<bool> RecordOutcome(const PredictionKey& key, const core::AttemptOutcome& outcome);
+  // False: there is no such attempt, or what is known of it already is not one of `predecessors`.
+  absl::StatusOr<bool> RecordOutcome(const PredictionKey& key, const core::AttemptOutcome& outcome,
+                                     const AttemptResults& predecessors);
   absl::Status MarkRejected(const core::RejectRequest& request);
 
   absl::StatusOr<std::optional<RequestIdHolder>> FindByRequestId(const std::string& tenant,
@@ -80,10 +100,29 @@ class Records {
   // At most `limit` ids that match, newest first.
   absl::StatusOr<std::vector<std::string>> ListIds(const core::ListQuery& query, int limit);
 
+  absl::StatusOr<bool> HasAttempt(const PredictionKey& key, int number);
+  absl::StatusOr<std::optional<core::StoredAttempt>> FindAttempt(const std::string& token);
+  // What may have created a task that nobody has, of predictions that were not rejected, oldest first.
+  absl::StatusOr<std::vector<core::StoredAttempt>> OpenAttempts(absl::Time started_after);
+  absl::StatusOr<std::vector<core::AttemptReview::Accepted>> AcceptedTasks(
+      absl::Time started_after);
+  // Whether an attempt was accepted with this task; whether an attempt or orphan has it.
+  absl::StatusOr<bool> IsAccepted(const std::string& upstream_id);
+  absl::StatusOr<bool> IsBound(const std::string& upstream_id);
+
+  absl::StatusOr<std::optional<StoredOrphan>> FindOrphan(const std::string& upstream_id);
+  absl::Status InsertOrphan(const StoredOrphan& orphan);
+  // Its end and its outputs.
+  absl::Status UpdateOrphan(const StoredOrphan& orphan);
+  // Makes its attempt ORPHANED if what is known of it is one of `predecessors`.
+  absl::Status OrphanAttempt(const core::Orphan& orphan, const AttemptResults& predecessors);
+  // Those that have not ended, oldest first.
+  absl::StatusOr<std::vector<core::Orphan>> ListOrphans();
+
   // Gives everything unfinished to `owner`; returns the keys, oldest first within a tenant.
   absl::StatusOr<std::vector<PredictionKey>> TakeOverUnfinished(const Ownership& owner);
 
-  // The finished ones that ended before `time`, the longest ended first.
+  // The terminal and rejected ones that ended before `time`, the longest ended first.
   absl::StatusOr<std::vector<PredictionKey>> FindEndedBefore(absl::Time time, int limit);
   absl::Status Delete(const PredictionKey& key);
 
@@ -91,6 +130,8 @@ class Records {
   explicit Records(Database& database) : database_(database) {}
   static absl::Status Run(Statement& statement);
   absl::StatusOr<std::vector<core::Transition>> LoadTransitions(const PredictionKey& key);
+  absl::StatusOr<std::vector<core::Output>> LoadRecoveredOutputs(const PredictionKey& key);
+  absl::StatusOr<bool> Exists(Statement& statement, const std::string& upstream_id);
 
   Database& database_;
   Statement begin_, commit_, rollback_;
@@ -99,8 +140,12 @@ class Records {
   Statement insert_prediction_, insert_transition_, insert_attempt_;
   Statement update_prediction_, record_outcome_, mark_rejected_;
   Statement find_by_request_id_, load_prediction_, load_transitions_, last_attempt_, list_;
+  Statement load_recovered_outputs_;
+  Statement has_attempt_, find_attempt_, open_attempts_, accepted_tasks_, is_accepted_, is_bound_;
+  Statement find_orphan_, insert_orphan_, update_orphan_, orphan_attempt_, list_orphans_;
   Statement take_over_, find_unfinished_;
   Statement find_ended_, delete_prediction_, delete_transitions_, delete_attempts_;
+  Statement delete_orphans_;
 };
 
 }  // namespace dreamgate::ledger

@@ -80,7 +80,28 @@ CREATE INDEX attempts_by_token ON attempts (token);
 CREATE INDEX attempts_by_upstream_id ON attempts (upstream_id) WHERE upstream_id IS NOT NULL;
 )sql";
 
-constexpr const char* kSteps[] = {kStep1};
+// Tasks that were paid for and that no live prediction follows. Their videos are kept beside the
+// prediction and no longer in a transition of it: that column was never written by any server.
+constexpr char kStep2[] = R"sql(
+CREATE TABLE orphans (
+  tenant TEXT NOT NULL,
+  prediction_id TEXT NOT NULL,
+  upstream_id TEXT NOT NULL,
+  attempt_number INTEGER NOT NULL,
+  found_time INTEGER NOT NULL,
+  end_time INTEGER,                 -- NULL: it is still looked at
+  outputs_json TEXT,                -- NULL: no videos, or none yet
+  PRIMARY KEY (tenant, prediction_id, upstream_id)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX orphans_by_upstream_id ON orphans (upstream_id);
+ALTER TABLE transitions DROP COLUMN recovered_outputs_json;
+
+-- Attempts that may have created a task which nobody has, and those that have created one.
+CREATE INDEX attempts_open ON attempts (start_time) WHERE outcome IS NULL OR outcome IN (4, 5);
+CREATE INDEX attempts_accepted ON attempts (start_time) WHERE outcome = 1;
+)sql";
+
+constexpr const char* kSteps[] = {kStep1, kStep2};
 
 }  // namespace
 

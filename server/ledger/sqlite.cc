@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 
 namespace dreamgate::ledger {
@@ -64,17 +64,6 @@ absl::StatusOr<std::string> Database::QueryText(const std::string& sql) {
   Cursor cursor(*statement);
   if (cursor.Next()) return cursor.Text();
   return cursor.status().ok() ? absl::NotFoundError("no row") : cursor.status();
-}
-
-absl::Status Database::BackupTo(const std::string& path) {
-  absl::StatusOr<std::unique_ptr<Database>> target = Open(path, Mode::kCreate, /*vfs=*/"");
-  if (!target.ok()) return target.status();
-  sqlite3* const target_handle = (*target)->handle_;
-  sqlite3_backup* const backup = sqlite3_backup_init(target_handle, "main", handle_, "main");
-  if (backup == nullptr) return (*target)->Failure(sqlite3_extended_errcode(target_handle));
-  sqlite3_backup_step(backup, /*all pages*/ -1);
-  const int code = sqlite3_backup_finish(backup);
-  return code == SQLITE_OK ? absl::OkStatus() : (*target)->Failure(code);
 }
 
 int64_t Database::changes() const { return sqlite3_changes64(handle_); }
@@ -192,10 +181,39 @@ absl::Status Cursor::Run() {
   return status_;
 }
 
-int64_t Cursor::Integer() { return sqlite3_column_int64(statement_, column_++); }
+void Cursor::RefuseColumn(absl::string_view why) {
+  if (!status_.ok()) return;
+  const char* name = sqlite3_column_name(statement_, column_ - 1);
+  status_ = absl::DataLossError(
+      absl::StrCat("a stored row is damaged: column ", name == nullptr ? "?" : name, " ", why));
+}
+
+int64_t Cursor::Integer() {
+  const int column = column_++;
+  if (sqlite3_column_type(statement_, column) != SQLITE_INTEGER) {
+    RefuseColumn("holds no integer");
+    return 0;
+  }
+  return sqlite3_column_int64(statement_, column);
+}
+
+int32_t Cursor::Integer32() {
+  const int64_t value = Integer();
+  if (value >= std::numeric_limits<int32_t>::min() &&
+      value <= std::numeric_limits<int32_t>::max()) {
+    return static_cast<int32_t>(value);
+  }
+  RefuseColumn("holds too large a number");
+  return 0;
+}
 
 std::string Cursor::Text() {
   const int column = column_++;
+  const int type = sqlite3_column_type(statement_, column);
+  if (type != SQLITE_TEXT && type != SQLITE_BLOB) {
+    RefuseColumn("holds no text");
+    return "";
+  }
   const void* const data = sqlite3_column_blob(statement_, column);
   const int size = sqlite3_column_bytes(statement_, column);
   if (data == nullptr || size == 0) return "";
@@ -213,6 +231,11 @@ bool Cursor::TakeNull() {
 std::optional<int64_t> Cursor::OptionalInteger() {
   if (TakeNull()) return std::nullopt;
   return Integer();
+}
+
+std::optional<int32_t> Cursor::OptionalInteger32() {
+  if (TakeNull()) return std::nullopt;
+  return Integer32();
 }
 
 std::optional<std::string> Cursor::OptionalText() {

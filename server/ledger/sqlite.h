@@ -1,5 +1,5 @@
 // The thin layer over SQLite's C interface: a connection, a cached statement, one use of it. Private
-// to this room. Owned by `Connection`; entered by one thread at a time.
+// to this room. Owned by `Store`; entered by one thread at a time.
 #ifndef DREAMGATE_SERVER_LEDGER_SQLITE_H_
 #define DREAMGATE_SERVER_LEDGER_SQLITE_H_
 
@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/ledger/known_values.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -56,9 +57,6 @@ class Database {
   absl::StatusOr<int64_t> QueryInteger(const std::string& sql);
   absl::StatusOr<std::string> QueryText(const std::string& sql);
 
-  // Copies everything into the empty or absent database file `path`.
-  absl::Status BackupTo(const std::string& path);
-
   int64_t changes() const;  // rows touched by the last write statement
   bool read_only() const;
 
@@ -85,6 +83,7 @@ class Database {
 
  private:
   friend class Cursor;
+  friend class OnlineCopy;
   explicit Database(sqlite3* handle) : handle_(handle) {}
   // Classifies the result `code` of a call on this connection.
   absl::Status Failure(int code);
@@ -121,16 +120,36 @@ class Cursor {
   absl::Status Run();
   const absl::Status& status() const { return status_; }
 
-  // The next column of the row.
+  // The next column of the row. One that holds nothing of the kind (a damaged row) makes status() a
+  // DataLossError that names it, and reads as zero or empty: look at status() before using the row.
   int64_t Integer();
+  int32_t Integer32();
   std::string Text();  // and blobs
   absl::Time Time();
+  template <typename Enum>
+  Enum Enumerator() {
+    return AsEnumerator<Enum>(Integer());
+  }
+  template <typename Enum>
+  std::optional<Enum> OptionalEnumerator() {
+    if (TakeNull()) return std::nullopt;
+    return Enumerator<Enum>();
+  }
   std::optional<int64_t> OptionalInteger();
+  std::optional<int32_t> OptionalInteger32();
   std::optional<std::string> OptionalText();
   std::optional<absl::Time> OptionalTime();
   std::optional<absl::Duration> OptionalDuration();
+  // Says of the column read last that it cannot be what it holds.
+  void RefuseColumn(absl::string_view why);
 
  private:
+  template <typename Enum>
+  Enum AsEnumerator(int64_t number) {
+    const std::optional<Enum> value = KnownValue<Enum>(number);
+    if (!value.has_value()) RefuseColumn("has no such value");
+    return value.value_or(Enum());
+  }
   bool TakeNull();
   void CheckBind(int code);
 

@@ -1,12 +1,12 @@
 #include "server/ledger/store.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/failpoint.h"
 #include "server/ledger/ledger_file.h"
+#include "server/ledger/online_copy.h"
 #include "server/ledger/operations.h"
 #include "server/ledger/prediction_cache.h"
 #include "server/ledger/records.h"
@@ -42,24 +42,31 @@ bool IsOk(const Result& result) {
   return std::visit([](const auto& answer) { return answer.ok(); }, result);
 }
 
+template <size_t... kIndex>
+Result ErrorAt(size_t index, const absl::Status& error, std::index_sequence<kIndex...>) {
+  Result result;
+  ((index == kIndex ? static_cast<void>(result.emplace<kIndex>(error)) : static_cast<void>(0)),
+   ...);
+  return result;
+}
+
 // The error `status` as a result of `operation`.
 Result Refused(const Operation& operation, const absl::Status& status) {
-  absl::Status error = AsAnswer(status);
-  switch (operation.index()) {
-    case 0: return Result(std::in_place_index<0>, std::move(error));
-    case 1: return Result(std::in_place_index<1>, std::move(error));
-    case 2: return Result(std::in_place_index<2>, std::move(error));
-    case 3: return Result(std::in_place_index<3>, std::move(error));
-    case 4: return Result(std::in_place_index<4>, std::move(error));
-    default: return Result(std::in_place_index<5>, std::move(error));
-  }
+  static_assert(std::variant_size_v<Operation> == std::variant_size_v<Result>);
+  return ErrorAt(operation.index(), AsAnswer(status),
+                 std::make_index_sequence<std::variant_size_v<Result>>());
+}
+
+template <typename... Requests>
+bool IsOneOf(const Operation& operation) {
+  return (std::holds_alternative<Requests>(operation) || ...);
 }
 
 }  // namespace
 
 bool IsWrite(const Operation& operation) {
-  return !std::holds_alternative<LoadRequest>(operation) &&
-         !std::holds_alternative<core::ListQuery>(operation);
+  return !IsOneOf<LoadRequest, core::ListQuery, core::AttemptReviewQuery, FindAttemptRequest,
+                  ListOrphansRequest>(operation);
 }
 
 // ----------------------------------------------------------------------------------- open and reopen
@@ -92,6 +99,7 @@ absl::Status Store::StartEpoch() {
   if (!records.ok()) return records.status();
   records_ = *std::move(records);
   if (absl::Status status = records_->RaiseOwnerEpoch(); !status.ok()) return status;
+  DREAMGATE_FAILPOINT("ledger.epoch_raised");
   const absl::StatusOr<int64_t> epoch = records_->OwnerEpoch();
   if (!epoch.ok()) return epoch.status();
   owner_epoch_ = *epoch;
@@ -100,6 +108,7 @@ absl::Status Store::StartEpoch() {
 
 void Store::Abandon() {
   cache_->Clear();
+  copy_.reset();
   records_.reset();
   if (database_ == nullptr) return;
   if (database_->failed() && !database_->failed_before_commit()) log_in_doubt_ = true;
@@ -149,11 +158,13 @@ BatchResult Store::Apply(absl::Span<const Operation> batch) {
 absl::Status Store::RunTransaction(absl::Span<const Operation> batch,
                                    std::vector<Result>& results) {
   results.reserve(batch.size());
+  DREAMGATE_FAILPOINT("ledger.before_begin");
   if (absl::Status status = records_->Begin(); !status.ok()) return status;
   for (const Operation& operation : batch) {
     results.push_back(IsWrite(operation) ? RunUnderSavepoint(operation) : RunOperation(operation));
     if (database_->failed()) return database_->failure();
   }
+  DREAMGATE_FAILPOINT("ledger.before_commit");
   return records_->Commit();
 }
 
@@ -211,36 +222,26 @@ absl::StatusOr<std::vector<core::Unfinished>> Store::TakeOverUnfinished(absl::Ti
   return std::get<5>(std::move(Apply({&operation, 1}).results[0]));
 }
 
-// -------------------------------------------------------------------------------- pruning and backup
+// -------------------------------------------------------------------------------------------- backup
 
-absl::StatusOr<int> Store::PruneTerminalBefore(absl::Time time, int max_rows) {
+absl::Status Store::BeginBackup(const std::string& path) {
+  copy_.reset();
   if (absl::Status status = EnsureOpen(); !status.ok()) return AsAnswer(status);
-  int deleted = 0;
-  const absl::Status status = [&]() -> absl::Status {
-    if (absl::Status begun = records_->Begin(); !begun.ok()) return begun;
-    const absl::StatusOr<std::vector<PredictionKey>> keys =
-        records_->FindEndedBefore(time, max_rows);
-    if (!keys.ok()) return keys.status();
-    for (const PredictionKey& key : *keys) {
-      if (absl::Status gone = records_->Delete(key); !gone.ok()) return gone;
-      cache_->Erase(key.tenant, key.prediction_id);
-      ++deleted;
-    }
-    return records_->Commit();
-  }();
-  if (!status.ok()) {
-    Abandon();
-    return AsAnswer(status);
+  absl::StatusOr<std::unique_ptr<OnlineCopy>> copy = OnlineCopy::Begin(*database_, path);
+  if (!copy.ok()) return copy.status();
+  copy_ = *std::move(copy);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Store::StepBackup(int pages) {
+  if (copy_ == nullptr) {
+    return AsAnswer(absl::UnavailableError("it had to be reopened while it was being copied"));
   }
-  return deleted;
+  absl::StatusOr<bool> finished = copy_->Step(pages);
+  if (!finished.ok() || *finished) copy_.reset();
+  return finished;
 }
 
-absl::Status Store::Backup(const std::string& path) {
-  if (absl::Status status = EnsureOpen(); !status.ok()) return AsAnswer(status);
-  if (absl::Status status = CreatePrivateFile(path); !status.ok()) return status;
-  const absl::Status status = database_->BackupTo(path);
-  if (!status.ok()) ::unlink(path.c_str());
-  return status;
-}
+void Store::AbandonBackup() { copy_.reset(); }
 
 }  // namespace dreamgate::ledger

@@ -26,6 +26,7 @@
 namespace dreamgate::ledger {
 
 class Database;
+class OnlineCopy;
 class PredictionCache;
 class Records;
 
@@ -54,15 +55,31 @@ struct TakeOverRequest {
   absl::Time now;  // leases run from here
 };
 
+struct FindAttemptRequest {
+  std::string token;
+};
+
+struct ListOrphansRequest {};
+
+struct PruneRequest {
+  absl::Time ended_before;
+  int most = 0;
+};
+
 // What the port `core::Ledger` offers, and what it answers: the n-th alternative answers the n-th.
-using Operation = std::variant<core::Reservation, core::Proposal, core::RejectRequest, LoadRequest,
-                               core::ListQuery, TakeOverRequest>;
+using Operation =
+    std::variant<core::Reservation, core::Proposal, core::RejectRequest, LoadRequest,
+                 core::ListQuery, TakeOverRequest, core::AttemptReviewQuery, FindAttemptRequest,
+                 core::OrphanRecord, ListOrphansRequest, PruneRequest>;
 using Result =
     std::variant<absl::StatusOr<core::ReserveResult>, absl::StatusOr<core::ProposeResult>,
                  absl::Status, absl::StatusOr<core::StoredPrediction>,
-                 absl::StatusOr<core::ListPage>, absl::StatusOr<std::vector<core::Unfinished>>>;
+                 absl::StatusOr<core::ListPage>, absl::StatusOr<std::vector<core::Unfinished>>,
+                 absl::StatusOr<core::AttemptReview>, absl::StatusOr<core::StoredAttempt>,
+                 absl::StatusOr<core::OrphanResult>, absl::StatusOr<std::vector<core::Orphan>>,
+                 absl::StatusOr<int>>;
 
-// Everything but LoadRequest and ListQuery.
+// Whether it may change anything.
 bool IsWrite(const Operation& operation);
 
 struct BatchResult {
@@ -83,8 +100,9 @@ class Store {
   Store& operator=(const Store&) = delete;
 
   // Runs the operations in order in one transaction, each under its own savepoint: one that fails
-  // leaves no trace and does not hurt the others. Besides LEDGER_UNAVAILABLE an operation fails with
-  // INTERNAL if it breaks the port's rules (changes nothing), Load with NOT_FOUND.
+  // leaves no trace and does not hurt the others. Besides LEDGER_UNAVAILABLE (also for a damaged row,
+  // which it names) an operation fails with INTERNAL if it breaks the port's rules (changes nothing),
+  // and with NOT_FOUND where the port says so.
   // After a failed commit the file is closed, then reopened and reread before the next operation.
   BatchResult Apply(absl::Span<const Operation> batch);
 
@@ -93,12 +111,14 @@ class Store {
   absl::StatusOr<core::ListPage> List(core::ListQuery query);
   absl::StatusOr<std::vector<core::Unfinished>> TakeOverUnfinished(absl::Time now);
 
-  // Forgets at most `max_rows` predictions that became terminal or rejected before `time`, oldest
-  // first, remembered rejections included. Returns how many; fewer than `max_rows` means: done.
-  absl::StatusOr<int> PruneTerminalBefore(absl::Time time, int max_rows);
-
-  // Copies the whole ledger into the new file `path` (mode 0600). AlreadyExistsError if it exists.
-  absl::Status Backup(const std::string& path);
+  // Copies the whole ledger into the new file `path` (mode 0600) of the operating system's, a few
+  // pages a step, between which Apply goes on; the copy has everything that was committed before its
+  // last step. One at a time: an unfinished one is given up. Begin gives AlreadyExistsError if there is
+  // such a file, UnavailableError if it cannot be made. Step gives true once the copy is whole. After
+  // an error, trouble of the ledger's included, the file is gone and nothing is left to step or end.
+  absl::Status BeginBackup(const std::string& path);
+  absl::StatusOr<bool> StepBackup(int pages);
+  void AbandonBackup();
 
   // Rises with each Open of the same file.
   int64_t owner_epoch() const { return owner_epoch_; }
@@ -120,7 +140,8 @@ class Store {
 
   const StoreOptions options_;
   std::unique_ptr<Database> database_;  // null: closed after trouble
-  std::unique_ptr<Records> records_;    // dies before the database
+  std::unique_ptr<Records> records_;    // this and the next die before the database
+  std::unique_ptr<OnlineCopy> copy_;    // null: no backup is being made
   std::unique_ptr<PredictionCache> cache_;
   int64_t owner_epoch_ = 0;
   bool log_in_doubt_ = false;  // it may hold a commit that is not durable

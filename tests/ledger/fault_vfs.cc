@@ -9,6 +9,12 @@ namespace dreamgate::ledger {
 namespace {
 
 std::atomic<Fault> current_fault{Fault::kNone};
+std::atomic<Fault> next_fault{Fault::kNone};
+std::atomic<int> changes_until_next{0};  // 0: there is no next
+
+void CountChange() {
+  if (changes_until_next > 0 && --changes_until_next == 0) current_fault = next_fault.load();
+}
 
 // Followed in memory by the real file.
 struct FaultFile {
@@ -25,6 +31,7 @@ int WriteFault() {
   switch (current_fault) {
     case Fault::kDiskFull: return SQLITE_FULL;
     case Fault::kWriteError:
+    case Fault::kReadOnly:
     case Fault::kDead: return SQLITE_IOERR_WRITE;
     default: return SQLITE_OK;
   }
@@ -33,21 +40,26 @@ int WriteFault() {
 int Close(sqlite3_file* file) { return Real(file)->pMethods->xClose(Real(file)); }
 int Read(sqlite3_file* file, void* data, int size, sqlite3_int64 offset) {
   if (current_fault == Fault::kDead) return SQLITE_IOERR_READ;
-  return Real(file)->pMethods->xRead(Real(file), data, size, offset);
+  const int code = Real(file)->pMethods->xRead(Real(file), data, size, offset);
+  if (current_fault == Fault::kGarbage) std::memset(data, 0xa5, static_cast<size_t>(size));
+  return code;
 }
 int Write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
   const int fault = WriteFault();
   if (fault != SQLITE_OK) return fault;
+  CountChange();
   return Real(file)->pMethods->xWrite(Real(file), data, size, offset);
 }
 int Truncate(sqlite3_file* file, sqlite3_int64 size) {
   if (WriteFault() != SQLITE_OK) return SQLITE_IOERR_TRUNCATE;
+  CountChange();
   return Real(file)->pMethods->xTruncate(Real(file), size);
 }
 int Sync(sqlite3_file* file, int flags) {
   if (current_fault == Fault::kSyncError || current_fault == Fault::kDead) {
     return SQLITE_IOERR_FSYNC;
   }
+  CountChange();
   return Real(file)->pMethods->xSync(Real(file), flags);
 }
 int FileSize(sqlite3_file* file, sqlite3_int64* size) {
@@ -92,6 +104,9 @@ const sqlite3_io_methods kMethods = {1,
 int Open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   file->pMethods = nullptr;
   if (current_fault == Fault::kDead) return SQLITE_CANTOPEN;
+  if (current_fault == Fault::kReadOnly) {
+    flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
+  }
   const int code = RealVfs()->xOpen(RealVfs(), name, Real(file), flags, out_flags);
   if (code == SQLITE_OK) file->pMethods = &kMethods;
   return code;
@@ -111,6 +126,15 @@ void RegisterFaultVfs() {
   sqlite3_vfs_register(&vfs, /*makeDflt=*/0);
 }
 
-void SetFault(Fault fault) { current_fault = fault; }
+void SetFault(Fault fault) {
+  changes_until_next = 0;
+  current_fault = fault;
+}
+
+void SetFaultAfter(int changes, Fault fault) {
+  SetFault(changes > 0 ? Fault::kNone : fault);
+  next_fault = fault;
+  changes_until_next = changes;
+}
 
 }  // namespace dreamgate::ledger

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,19 +89,65 @@ inline core::RejectRequest MakeReject(int number, std::optional<core::Rejection>
           .remember = std::move(remember)};
 }
 
+inline core::AttemptOutcome MakeOutcome(int number, core::AttemptResult result,
+                                        const std::string& upstream_id = "") {
+  core::AttemptOutcome outcome;
+  outcome.number = number;
+  outcome.result = result;
+  outcome.time = Second(500);
+  outcome.upstream_id = upstream_id;
+  return outcome;
+}
+
+inline core::OrphanRecord MakeOrphan(int number, const std::string& upstream_id,
+                                     int64_t found_second = 600) {
+  core::OrphanRecord record;
+  record.orphan = {.tenant = "tenant",
+                   .prediction_id = IdOf(number),
+                   .attempt_number = 1,
+                   .upstream_id = upstream_id,
+                   .found_time = Second(found_second)};
+  return record;
+}
+
+template <typename Answer>
+Answer Ask(Store& store, const Operation& operation) {
+  return std::get<Answer>(std::move(store.Apply({&operation, 1}).results.at(0)));
+}
+
 inline absl::StatusOr<core::ReserveResult> Reserve(Store& store, core::Reservation reservation) {
-  const Operation operation = std::move(reservation);
-  return std::get<0>(store.Apply({&operation, 1}).results.at(0));
+  return Ask<absl::StatusOr<core::ReserveResult>>(store, std::move(reservation));
 }
 
 inline absl::StatusOr<core::ProposeResult> Propose(Store& store, core::Proposal proposal) {
-  const Operation operation = std::move(proposal);
-  return std::get<1>(store.Apply({&operation, 1}).results.at(0));
+  return Ask<absl::StatusOr<core::ProposeResult>>(store, std::move(proposal));
 }
 
 inline absl::Status Reject(Store& store, core::RejectRequest request) {
-  const Operation operation = std::move(request);
-  return std::get<2>(store.Apply({&operation, 1}).results.at(0));
+  return Ask<absl::Status>(store, std::move(request));
+}
+
+inline absl::StatusOr<core::AttemptReview> Review(Store& store, absl::Time started_after,
+                                                  std::vector<std::string> upstream_ids = {}) {
+  return Ask<absl::StatusOr<core::AttemptReview>>(
+      store, core::AttemptReviewQuery{.started_after = started_after,
+                                      .upstream_ids = std::move(upstream_ids)});
+}
+
+inline absl::StatusOr<core::StoredAttempt> FindAttempt(Store& store, const std::string& token) {
+  return Ask<absl::StatusOr<core::StoredAttempt>>(store, FindAttemptRequest{.token = token});
+}
+
+inline absl::StatusOr<core::OrphanResult> RecordOrphan(Store& store, core::OrphanRecord record) {
+  return Ask<absl::StatusOr<core::OrphanResult>>(store, std::move(record));
+}
+
+inline absl::StatusOr<std::vector<core::Orphan>> ListOrphans(Store& store) {
+  return Ask<absl::StatusOr<std::vector<core::Orphan>>>(store, ListOrphansRequest());
+}
+
+inline absl::StatusOr<int> Prune(Store& store, absl::Time ended_before, int most) {
+  return Ask<absl::StatusOr<int>>(store, PruneRequest{.ended_before = ended_before, .most = most});
 }
 
 template <typename Alternative, typename Variant>

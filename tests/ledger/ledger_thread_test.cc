@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -75,8 +76,19 @@ class RecordingEvents final : public core::Events {
   }
   void LedgerCommit(absl::Duration took, int operations, bool ok) override {
     EXPECT_GE(took, absl::ZeroDuration());
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     commits_.push_back({operations, ok});
+    released_.wait(lock, [this] { return !held_; });
+  }
+  // Holds the ledger thread after its next commit until Release.
+  void Hold() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    held_ = true;
+  }
+  void Release() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    held_ = false;
+    released_.notify_all();
   }
   std::vector<Commit> commits() {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -89,6 +101,8 @@ class RecordingEvents final : public core::Events {
 
  private:
   std::mutex mutex_;
+  std::condition_variable released_;
+  bool held_ = false;
   std::vector<Commit> commits_;
   std::vector<core::LogLevel> levels_;
 };
@@ -123,6 +137,20 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
           log_.push_back(absl::StrCat(committed ? "proposed " : "not proposed ", number));
           last_status_ = result.status();
         });
+  }
+  // Larger than a backup's step takes.
+  void ReserveLarge(int number) {
+    core::Reservation reservation = MakeReservation(number);
+    reservation.prediction.input.prompt = std::string(20'000, 'p');
+    ledger_->Reserve(std::move(reservation), [this](absl::StatusOr<core::ReserveResult> result) {
+      log_.push_back(Is<core::Reserved>(result) ? "reserved" : "not reserved");
+    });
+  }
+  void Backup(const std::string& path) {
+    ledger_->Backup(path, [this](absl::Status status) {
+      log_.push_back(status.ok() ? "backed up" : "not backed up");
+      last_status_ = status;
+    });
   }
   void Load(int number) {
     ledger_->Load("tenant", IdOf(number), [this](absl::StatusOr<core::StoredPrediction> stored) {
@@ -170,10 +198,28 @@ TEST_F(LedgerThreadTest, EveryOperationOfThePortIsAnswered) {
   ledger_->TakeOverUnfinished([this](absl::StatusOr<std::vector<core::Unfinished>> unfinished) {
     log_.push_back(absl::StrCat("took over ", unfinished.ok() ? unfinished->size() : 0));
   });
-  ASSERT_TRUE(loop_.Run(6));
-  EXPECT_THAT(log_, ElementsAre("committed p000001 1", "reserved 1", "committed p000002 1",
-                                "reserved 2", "committed p000002 2", "proposed 2", "rejected",
-                                "listed 1", "took over 1"));
+  ledger_->RecordOrphan(MakeOrphan(1, "late"), [this](absl::StatusOr<core::OrphanResult> result) {
+    log_.push_back(result.ok() && result->news ? "orphan" : "no orphan");
+  });
+  ledger_->ListOrphans([this](absl::StatusOr<std::vector<core::Orphan>> orphans) {
+    log_.push_back(absl::StrCat("orphans ", orphans.ok() ? orphans->size() : 0));
+  });
+  ledger_->ReviewAttempts(
+      {.started_after = Second(0), .upstream_ids = {"late", "other"}},
+      [this](absl::StatusOr<core::AttemptReview> review) {
+        log_.push_back(absl::StrCat("open ", review->open.size(), " bound ", review->bound.size()));
+      });
+  ledger_->FindAttempt("token-1", [this](absl::StatusOr<core::StoredAttempt> attempt) {
+    log_.push_back(absl::StrCat("found ", attempt.ok() ? attempt->prediction_id : "none"));
+  });
+  ledger_->Prune(Second(100), 5, [this](absl::StatusOr<int> forgotten) {
+    log_.push_back(absl::StrCat("forgot ", forgotten.ok() ? *forgotten : -1));
+  });
+  ASSERT_TRUE(loop_.Run(11));
+  EXPECT_THAT(
+      log_, ElementsAre("committed p000001 1", "reserved 1", "committed p000002 1", "reserved 2",
+                        "committed p000002 2", "proposed 2", "rejected", "listed 1", "took over 1",
+                        "orphan", "orphans 1", "open 1 bound 1", "found p000001", "forgot 1"));
 }
 
 TEST_F(LedgerThreadTest, WhatQueuesUpIsCommittedInGroupsAndInOrder) {
@@ -268,6 +314,84 @@ TEST_F(LedgerThreadTest, TroubleIsReportedOnceAndHealsByItself) {
   EXPECT_FALSE(commits[1].ok);
   EXPECT_FALSE(commits[2].ok);
   EXPECT_TRUE(commits[3].ok);
+}
+
+// ------------------------------------------------------------------------------------------- backups
+
+TEST_F(LedgerThreadTest, CommitsGoOnDuringABackupThatHasEverythingFromBeforeIt) {
+  ledger_->set_commit_observer(nullptr);
+  for (int i = 1; i <= 256; ++i) ReserveLarge(i);  // 5 MB, and a step is 1 MiB
+  ASSERT_TRUE(loop_.Run(256));
+  // The thread is held so that all of this waits for it, more than one batch.
+  events_.Hold();
+  Reserve(1000);
+  while (events_.commits().back().operations != 1) std::this_thread::yield();
+  log_.clear();
+  const std::string copy = folder_.File("copy.db");
+  Backup(copy);
+  for (int i = 1001; i <= 1600; ++i) Reserve(i);
+  events_.Release();
+  ASSERT_TRUE(loop_.Run(602));
+  ASSERT_THAT(log_, SizeIs(602));
+  EXPECT_EQ(log_[0], "reserved 1000");
+  EXPECT_EQ(log_[600], "reserved 1600");  // before the backup was done
+  EXPECT_EQ(log_[601], "backed up") << last_status_;
+
+  const std::unique_ptr<Store> restored = OpenStore(copy);
+  for (int i = 1; i <= 256; ++i) EXPECT_TRUE(restored->Load("tenant", IdOf(i)).ok()) << i;
+  EXPECT_TRUE(restored->Load("tenant", IdOf(1000)).ok());
+}
+
+TEST_F(LedgerThreadTest, BackupsOfAnIdleLedgerAreMadeOneAfterTheOther) {
+  Reserve(1);
+  ASSERT_TRUE(loop_.Run(1));
+  log_.clear();
+  Backup(folder_.File("one.db"));
+  Backup(folder_.File("one.db"));
+  Backup(folder_.File("two.db"));
+  ASSERT_TRUE(loop_.Run(3));
+  EXPECT_THAT(log_, ElementsAre("backed up", "not backed up", "backed up"));
+  EXPECT_TRUE(OpenStore(folder_.File("one.db"))->Load("tenant", IdOf(1)).ok());
+  EXPECT_TRUE(OpenStore(folder_.File("two.db"))->Load("tenant", IdOf(1)).ok());
+}
+
+TEST_F(LedgerThreadTest, TroubleDuringABackupFailsItAndLeavesNoFile) {
+  ledger_->set_commit_observer(nullptr);
+  for (int i = 1; i <= 256; ++i) ReserveLarge(i);
+  ASSERT_TRUE(loop_.Run(256));
+  events_.Hold();
+  Reserve(1000);
+  while (events_.commits().back().operations != 1) std::this_thread::yield();
+  log_.clear();
+  Backup(folder_.File("copy.db"));
+  for (int i = 1001; i <= 1600; ++i) Reserve(i);
+  SetFault(Fault::kDiskFull);
+  events_.Release();
+  ASSERT_TRUE(loop_.Run(602));
+  EXPECT_EQ(std::count(log_.begin(), log_.end(), "not backed up"), 1);
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("copy.db")));
+  SetFault(Fault::kNone);
+  Backup(folder_.File("copy.db"));
+  ASSERT_TRUE(loop_.Run(1));
+  EXPECT_EQ(log_.back(), "backed up") << last_status_;
+}
+
+TEST_F(LedgerThreadTest, StopGivesUpTheBackupsThatWaitAndRefusesLaterOnes) {
+  events_.Hold();
+  Reserve(1);
+  while (events_.commits().empty()) std::this_thread::yield();
+  Backup(folder_.File("one.db"));
+  std::thread stopper([this] { ledger_->Stop(); });
+  // Refused at once, and so on the loop before anything else, only once it stops.
+  do Backup(folder_.File("two.db"));
+  while (loop_.waiting() == 0);
+  events_.Release();
+  stopper.join();
+  while (loop_.waiting() > 0) ASSERT_TRUE(loop_.Run(1));
+  EXPECT_EQ(core::ReasonOf(last_status_), core::Reason::kLedgerUnavailable);
+  EXPECT_EQ(std::count(log_.begin(), log_.end(), "backed up"), 0);
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("one.db")));
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("two.db")));
 }
 
 }  // namespace

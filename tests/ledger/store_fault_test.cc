@@ -1,4 +1,7 @@
 // What the store does when the disk fails it.
+#include <sqlite3.h>
+
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -12,6 +15,7 @@ namespace dreamgate::ledger {
 namespace {
 
 using core::State;
+using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
 class StoreFaultTest : public ::testing::TestWithParam<Fault> {
@@ -35,22 +39,32 @@ class StoreFaultTest : public ::testing::TestWithParam<Fault> {
 
 using StoreWriteFaultTest = StoreFaultTest;
 INSTANTIATE_TEST_SUITE_P(Faults, StoreWriteFaultTest,
-                         ::testing::Values(Fault::kDiskFull, Fault::kWriteError,
-                                           Fault::kSyncError));
+                         ::testing::Values(Fault::kDiskFull, Fault::kWriteError, Fault::kSyncError,
+                                           Fault::kReadOnly));
+
+// A failed sync leaves a commit that a power loss would take back: nobody may see it. And what may not
+// be written cannot be locked against another process either.
+bool ReadsGoOnIn(Fault fault) { return fault == Fault::kDiskFull || fault == Fault::kWriteError; }
 
 TEST_P(StoreWriteFaultTest, WritesFailReadsGoOnAndAllHealsWithTheDisk) {
   Make(*store_, 9, {});
+  Make(*store_, 10, {State::kCompleted});
   SetFault(GetParam());
-  // A failed sync leaves a commit that a power loss would take back: nobody may see it.
-  const bool reads_go_on = GetParam() != Fault::kSyncError;
+  const bool reads_go_on = ReadsGoOnIn(GetParam());
   for (int round = 0; round < 3; ++round) {
     ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
     ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
     ExpectLedgerUnavailable(Reject(*store_, MakeReject(9, std::nullopt)));
+    ExpectLedgerUnavailable(RecordOrphan(*store_, MakeOrphan(1, "lost")).status());
+    ExpectLedgerUnavailable(Prune(*store_, Second(100), 10).status());
+    ExpectLedgerUnavailable(store_->TakeOverUnfinished(Second(1)).status());
     EXPECT_EQ(store_->Load("tenant", IdOf(1)).ok(), reads_go_on);
     core::ListQuery query;
     query.tenant = "tenant";
     EXPECT_EQ(store_->List(query).ok(), reads_go_on);
+    EXPECT_EQ(Review(*store_, Second(0)).ok(), reads_go_on);
+    EXPECT_EQ(FindAttempt(*store_, "token-1").ok(), reads_go_on);
+    EXPECT_EQ(ListOrphans(*store_).ok(), reads_go_on);
   }
   SetFault(Fault::kNone);
   EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(3))));
@@ -68,7 +82,7 @@ TEST_P(StoreWriteFaultTest, AFailedBatchFailsAllItsWritesAndAnswersItsReadsAfres
   ExpectLedgerUnavailable(std::get<1>(done.results[0]).status());
   ExpectLedgerUnavailable(std::get<0>(done.results[1]).status());
   ExpectLedgerUnavailable(std::get<0>(done.results[3]).status());
-  if (GetParam() == Fault::kSyncError) {
+  if (!ReadsGoOnIn(GetParam())) {
     ExpectLedgerUnavailable(std::get<3>(done.results[2]).status());
     return;
   }
@@ -104,10 +118,59 @@ TEST_F(StoreFaultTest, ADeadDiskFailsEverythingUntilItComesBack) {
   ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
   ExpectLedgerUnavailable(store_->Load("tenant", IdOf(1)).status());
   ExpectLedgerUnavailable(store_->TakeOverUnfinished(Second(1)).status());
-  ExpectLedgerUnavailable(store_->PruneTerminalBefore(Second(1), 1).status());
+  ExpectLedgerUnavailable(Prune(*store_, Second(1), 1).status());
   SetFault(Fault::kNone);
   EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
   EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
+}
+
+TEST_F(StoreFaultTest, ADiskThatGivesBackOtherBytesFailsEverythingUntilItGivesTheRightOnes) {
+  store_.reset();
+  store_ = OpenStore(path_, kFaultVfs);  // with little in its cache
+  ASSERT_TRUE(store_->TakeOverUnfinished(Second(1)).ok());
+  store_.reset();
+  store_ = OpenStore(path_, kFaultVfs);
+  SetFault(Fault::kGarbage);
+  for (int round = 0; round < 3; ++round) {
+    ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+    ExpectLedgerUnavailable(store_->Load("tenant", IdOf(1)).status());
+  }
+  SetFault(Fault::kNone);
+  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
+}
+
+TEST_F(StoreFaultTest, ALedgerThatAnotherProcessLooksIntoWorksAgainOnceThatIsDone) {
+  SetFault(Fault::kDiskFull);
+  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());  // closes the file
+  SetFault(Fault::kNone);
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(other, "PRAGMA locking_mode = EXCLUSIVE; SELECT * FROM owner;", nullptr,
+                         nullptr, nullptr),
+            SQLITE_OK);
+  for (int round = 0; round < 3; ++round) {
+    const absl::Status locked = Reserve(*store_, MakeReservation(2)).status();
+    ExpectLedgerUnavailable(locked);
+    EXPECT_THAT(std::string(locked.message()), HasSubstr("locked"));
+    ExpectLedgerUnavailable(store_->Load("tenant", IdOf(1)).status());
+  }
+  sqlite3_close(other);
+  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
+}
+
+TEST_F(StoreFaultTest, AFileThatIsMovedAwayAndBackWhileClosedIsFoundAgain) {
+  SetFault(Fault::kDead);
+  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  SetFault(Fault::kNone);
+  const std::string away = folder_.File("away");
+  std::filesystem::rename(path_, away);
+  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  EXPECT_FALSE(std::filesystem::exists(path_));  // no empty ledger takes its place
+  std::filesystem::rename(away, path_);
+  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
+  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
 }
 
 TEST_F(StoreFaultTest, TroubleDoesNotStartANewEpochOfItsOwn) {
@@ -130,10 +193,10 @@ TEST_F(StoreFaultTest, ALedgerThatAnotherProcessTookWhileItWasClosedStaysLost) {
 TEST_F(StoreFaultTest, PruningThatFailsDeletesNothing) {
   ASSERT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 2, State::kCompleted))));
   SetFault(Fault::kDiskFull);
-  ExpectLedgerUnavailable(store_->PruneTerminalBefore(Second(100), 10).status());
+  ExpectLedgerUnavailable(Prune(*store_, Second(100), 10).status());
   SetFault(Fault::kNone);
   EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
-  EXPECT_EQ(*store_->PruneTerminalBefore(Second(100), 10), 1);
+  EXPECT_EQ(*Prune(*store_, Second(100), 10), 1);
 }
 
 }  // namespace

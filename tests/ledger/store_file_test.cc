@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sqlite3.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "server/ledger/store.h"
 #include "tests/ledger/ledger_testing.h"
+#include "tests/ledger/sql_testing.h"
 
 extern char** environ;
 
@@ -91,13 +91,7 @@ class StoreFileTest : public ::testing::Test {
     return Store::Open(options).status();
   }
 
-  void Execute(const std::string& sql) {
-    sqlite3* database = nullptr;
-    ASSERT_EQ(sqlite3_open(path_.c_str(), &database), SQLITE_OK);
-    ASSERT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
-        << sqlite3_errmsg(database);
-    sqlite3_close(database);
-  }
+  void Execute(const std::string& sql) { ExecuteSql(path_, sql); }
 
   TemporaryFolder folder_;
   const std::string path_ = folder_.File("ledger.db");
@@ -167,14 +161,6 @@ TEST_F(StoreFileTest, AnotherProgramsDatabaseIsRefused) {
   const absl::Status status = OpenStatus();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("of another program"));
-}
-
-TEST_F(StoreFileTest, ANewerSchemaIsRefused) {
-  OpenStore(path_);
-  Execute("PRAGMA user_version = 1000");
-  const absl::Status status = OpenStatus();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("has schema 1000"));
 }
 
 TEST_F(StoreFileTest, ADamagedLedgerIsRefusedInOneLine) {

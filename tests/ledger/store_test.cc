@@ -1,7 +1,5 @@
 #include "server/ledger/store.h"
 
-#include <sqlite3.h>
-
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/ledger/ledger_testing.h"
+#include "tests/ledger/sql_testing.h"
 
 namespace dreamgate::ledger {
 namespace {
@@ -29,18 +28,7 @@ class StoreTest : public ::testing::Test {
   // The first column of the first row, read by a connection of its own while the store is closed.
   std::string Query(const std::string& sql) {
     store_.reset();
-    sqlite3* database = nullptr;
-    EXPECT_EQ(sqlite3_open(path_.c_str(), &database), SQLITE_OK);
-    sqlite3_stmt* statement = nullptr;
-    EXPECT_EQ(sqlite3_prepare_v2(database, sql.c_str(), -1, &statement, nullptr), SQLITE_OK)
-        << sqlite3_errmsg(database);
-    std::string answer = "no row";
-    if (sqlite3_step(statement) == SQLITE_ROW) {
-      const unsigned char* text = sqlite3_column_text(statement, 0);
-      answer = text == nullptr ? "NULL" : reinterpret_cast<const char*>(text);
-    }
-    sqlite3_finalize(statement);
-    sqlite3_close(database);
+    std::string answer = QuerySql(path_, sql);
     store_ = OpenStore(path_);
     return answer;
   }
@@ -173,20 +161,15 @@ TEST_F(StoreTest, EveryFieldSurvivesReopening) {
                                                .upstream_code = 1200,
                                                .resubmission_may_help = true};
   completed.transition.inference_time = absl::Milliseconds(12345);
-  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, completed)));
-
-  core::Proposal recovered = MakeProposal(1, 3, State::kFailed);
-  recovered.transition.source = core::TransitionSource::kReconciliation;
-  recovered.transition.recovered_outputs = std::vector<core::Output>{{"https://a/r.mp4", {}}};
-  const absl::StatusOr<core::ProposeResult> last = Propose(*store_, recovered);
+  const absl::StatusOr<core::ProposeResult> last = Propose(*store_, completed);
   ASSERT_TRUE(Is<core::Committed>(last));
 
   Reopen();
   const absl::StatusOr<core::StoredPrediction> stored = store_->Load("tenant", IdOf(1));
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(stored->initial, reservation.prediction);
-  EXPECT_THAT(stored->transitions, ElementsAre(reservation.first_transition, created.transition,
-                                               completed.transition, recovered.transition));
+  EXPECT_THAT(stored->transitions,
+              ElementsAre(reservation.first_transition, created.transition, completed.transition));
   EXPECT_EQ(Folded(*stored), *std::get<core::Committed>(*last).prediction);
   EXPECT_EQ(Query("SELECT outcome || ' ' || upstream_id || ' ' || http_status FROM attempts"),
             "1 upstream-1 200");
@@ -217,19 +200,21 @@ TEST_F(StoreTest, AnIllegalTransitionIsAConflict) {
   EXPECT_TRUE(Is<core::ProposalConflict>(Propose(*store_, MakeProposal(2, 2, State::kFailed))));
 }
 
-TEST_F(StoreTest, ATerminalPredictionMayGainARecoveredVideoButNoOtherEnd) {
-  Make(*store_, 1, {State::kFailed});
-  core::Proposal recovered = MakeProposal(1, 2, State::kFailed);
-  recovered.transition.recovered_outputs = std::vector<core::Output>{{"https://a/1.mp4", {}}};
-  const absl::StatusOr<core::ProposeResult> result = Propose(*store_, recovered);
-  ASSERT_TRUE(Is<core::Committed>(result));
-  const core::Prediction& prediction = *std::get<core::Committed>(*result).prediction;
-  EXPECT_THAT(prediction.recovered_outputs, SizeIs(1));
-  EXPECT_EQ(prediction.end_time, Second(2));  // of the first end
+TEST_F(StoreTest, WhatHasEndedAcceptsNoTransitionAtAll) {
+  int number = 0;
+  for (const State end :
+       {State::kCompleted, State::kFailed, State::kCancelled, State::kTimedOut, State::kDeleted}) {
+    Make(*store_, ++number, {end});
+    for (const State next : {State::kSubmitting, State::kUnresolved, State::kProcessing,
+                             State::kCompleted, State::kFailed}) {
+      EXPECT_TRUE(Is<core::ProposalConflict>(Propose(*store_, MakeProposal(number, 2, next))));
+    }
+  }
+}
 
-  core::Proposal other_end = MakeProposal(1, 3, State::kFailed);
-  other_end.transition.failure = core::Failure();
-  EXPECT_TRUE(Is<core::ProposalConflict>(Propose(*store_, other_end)));
+TEST_F(StoreTest, AStateThatStaysTheSameIsNoTransition) {
+  Make(*store_, 1, {State::kCreated});
+  EXPECT_TRUE(Is<core::ProposalConflict>(Propose(*store_, MakeProposal(1, 2, State::kCreated))));
 }
 
 TEST_F(StoreTest, ATerminalTransitionClearsTheOwnerAndTheLease) {
@@ -311,16 +296,15 @@ TEST_F(StoreTest, WhatWasShownCannotBeRejected) {
   EXPECT_THAT(ListedIds(TenantQuery()), ElementsAre(IdOf(1)));
 }
 
-TEST_F(StoreTest, EvidenceForARejectedPredictionIsRecordedButDoesNotReviveIt) {
+TEST_F(StoreTest, WhatWasRejectedNeverBecomesAPredictionAfterAll) {
   Make(*store_, 1, {});
   ASSERT_TRUE(Reject(*store_, MakeReject(1, std::nullopt)).ok());
-  EXPECT_TRUE(Is<core::ProposalConflict>(Propose(*store_, MakeProposal(1, 1, State::kCreated))));
-  core::Proposal evidence = MakeProposal(1, 1, State::kSubmitting);
-  evidence.transition.recovered_outputs = std::vector<core::Output>{{"https://a/1.mp4", {}}};
-  EXPECT_TRUE(Is<core::Committed>(Propose(*store_, evidence)));
+  for (const State next : {State::kSubmitting, State::kCreated, State::kFailed}) {
+    EXPECT_TRUE(Is<core::ProposalConflict>(Propose(*store_, MakeProposal(1, 1, next))));
+  }
   EXPECT_THAT(ListedIds(TenantQuery()), IsEmpty());
   EXPECT_THAT(*store_->TakeOverUnfinished(Second(9)), IsEmpty());
-  EXPECT_THAT(store_->Load("tenant", IdOf(1))->transitions, SizeIs(2));
+  EXPECT_THAT(store_->Load("tenant", IdOf(1))->transitions, SizeIs(1));
 }
 
 // ---------------------------------------------------------------------------------------------- list
@@ -408,14 +392,6 @@ TEST_F(StoreTest, WhatAnEarlierEpochOwnsCannotBeChangedBeforeItIsTakenOver) {
   EXPECT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 1, State::kCreated))));
 }
 
-TEST_F(StoreTest, ATerminalPredictionOfAnEarlierEpochMayStillGainARecoveredVideo) {
-  Make(*store_, 1, {State::kFailed});
-  Reopen();
-  core::Proposal recovered = MakeProposal(1, 2, State::kFailed);
-  recovered.transition.recovered_outputs = std::vector<core::Output>{{"https://a/1.mp4", {}}};
-  EXPECT_TRUE(Is<core::Committed>(Propose(*store_, recovered)));
-}
-
 // ------------------------------------------------------------------------------------------- batches
 
 TEST_F(StoreTest, OperationsOfABatchSeeOneAnotherInOrder) {
@@ -470,7 +446,7 @@ TEST_F(StoreTest, AnswersAreTheSameWhetherThePredictionIsCachedOrNot) {
   }
 }
 
-// ----------------------------------------------------------------------------------- prune and backup
+// --------------------------------------------------------------------------------------------- prune
 
 TEST_F(StoreTest, PrunesWhatEndedLongAgoInSmallStepsAndNothingElse) {
   Make(*store_, 1, {});                                 // unfinished
@@ -479,9 +455,9 @@ TEST_F(StoreTest, PrunesWhatEndedLongAgoInSmallStepsAndNothingElse) {
   Make(*store_, 4, {});                                 // rejected at second 5
   ASSERT_TRUE(Reject(*store_, MakeReject(4, core::Rejection())).ok());
   Make(*store_, 50, {State::kCompleted});  // ended too late
-  EXPECT_EQ(*store_->PruneTerminalBefore(Second(50), 2), 2);
-  EXPECT_EQ(*store_->PruneTerminalBefore(Second(50), 2), 1);
-  EXPECT_EQ(*store_->PruneTerminalBefore(Second(50), 2), 0);
+  EXPECT_EQ(*Prune(*store_, Second(50), 2), 2);
+  EXPECT_EQ(*Prune(*store_, Second(50), 2), 1);
+  EXPECT_EQ(*Prune(*store_, Second(50), 2), 0);
   for (const int gone : {2, 3, 4}) {
     EXPECT_TRUE(absl::IsNotFound(store_->Load("tenant", IdOf(gone)).status()));
   }
@@ -493,22 +469,43 @@ TEST_F(StoreTest, PrunesWhatEndedLongAgoInSmallStepsAndNothingElse) {
   EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(4))));
 }
 
-TEST_F(StoreTest, ABackupOpensAsALedgerOfItsOwn) {
-  Make(*store_, 1, {State::kCreated});
-  const std::string copy = folder_.File("copy.db");
-  ASSERT_TRUE(store_->Backup(copy).ok());
-  EXPECT_EQ(std::filesystem::status(copy).permissions(),
-            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+TEST_F(StoreTest, ARequestIdIsFreeAgainOnceItsPredictionIsForgotten) {
+  Make(*store_, 1, {State::kCompleted});
   Make(*store_, 2, {});
-  const std::unique_ptr<Store> restored = OpenStore(copy);
-  EXPECT_EQ(restored->Load("tenant", IdOf(1))->transitions,
-            store_->Load("tenant", IdOf(1))->transitions);
-  EXPECT_TRUE(absl::IsNotFound(restored->Load("tenant", IdOf(2)).status()));
+  ASSERT_TRUE(Reject(*store_, MakeReject(2, core::Rejection())).ok());
+  ASSERT_EQ(*Prune(*store_, Second(100), 10), 2);
+  for (const int number : {1, 2}) {
+    core::Reservation other = MakeReservation(10 + number);
+    other.prediction.request_id = absl::StrCat("request-", number);
+    EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, other)));
+  }
 }
 
-TEST_F(StoreTest, ABackupNeverOverwrites) {
-  EXPECT_TRUE(absl::IsAlreadyExists(store_->Backup(path_)));
-  Make(*store_, 1, {});
+TEST_F(StoreTest, NothingUnfinishedIsForgottenHoweverOld) {
+  const std::vector<State> live = {State::kQueued, State::kSubmitting, State::kUnresolved,
+                                   State::kCreated, State::kProcessing};
+  int number = 0;
+  for (const State state : live) {
+    core::Reservation reservation = MakeReservation(++number);
+    if (state == State::kQueued) reservation.first_transition.state = state;
+    ASSERT_TRUE(Is<core::Reserved>(Reserve(*store_, reservation)));
+    if (state <= State::kSubmitting) continue;
+    ASSERT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(number, 1, state))));
+  }
+  EXPECT_EQ(*Prune(*store_, absl::InfiniteFuture(), 100), 0);
+  // Not even where the row says when it ended.
+  store_.reset();
+  ExecuteSql(path_, "UPDATE predictions SET end_time = 1");
+  store_ = OpenStore(path_);
+  EXPECT_EQ(*Prune(*store_, absl::InfiniteFuture(), 100), 0);
+  EXPECT_EQ(Query("SELECT count(*) FROM predictions"), "5");
+}
+
+TEST_F(StoreTest, PruningNothingAtMostForgetsNothing) {
+  Make(*store_, 1, {State::kCompleted});
+  EXPECT_EQ(*Prune(*store_, Second(100), 0), 0);
+  EXPECT_EQ(*Prune(*store_, Second(100), -1), 0);
+  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
 }
 
 }  // namespace
