@@ -12,7 +12,9 @@
 #include "absl/synchronization/notification.h"
 #include "server/api/grpc_server.h"
 #include "server/api/watch_delivery.h"
+#include "server/app/ledger_backup.h"
 #include "server/app/version.h"
+#include "server/core/failpoint.h"
 #include "server/core/gateway.h"
 #include "server/ledger/ledger_thread.h"
 #include "server/ledger/store.h"
@@ -188,6 +190,13 @@ absl::Status App::OpenLedger() {
   absl::StatusOr<std::unique_ptr<ledger::Store>> store = ledger::Store::Open(std::move(options));
   if (!store.ok()) return Named("--ledger-path", store.status());
   ledger_ = std::make_unique<ledger::LedgerThread>(*std::move(store), executor_, clock_, metrics_);
+  backup_ = std::make_unique<LedgerBackup>(
+      config_.ledger_path,
+      [this](std::string path, core::Completion<absl::Status> done) {
+        ledger_->Backup(std::move(path), std::move(done));
+      },
+      random_);
+  backup_->RemoveLeftovers();
   return absl::OkStatus();
 }
 
@@ -206,6 +215,12 @@ absl::Status App::StartAdminServer() {
   pages.readiness = [this] { return CurrentReadiness(); };
   pages.metrics = [this] { return metrics_.RenderText(); };
   pages.status = [this] { return StatusOnLoop(); };
+  pages.backup = [this](core::Completion<absl::StatusOr<web::BackupCopy>> done) {
+    backup_->Make([this, done = std::move(done)](absl::StatusOr<web::BackupCopy> copy) mutable {
+      LogBackup(copy);
+      std::move(done)(std::move(copy));
+    });
+  };
   auto server = web::AdminServer::Start(loop_, std::move(options), std::move(pages));
   if (!server.ok()) {
     return Named("--admin-address",
@@ -291,6 +306,16 @@ web::StatusReport App::StatusOnLoop() const {
   return report;
 }
 
+void App::LogBackup(const absl::StatusOr<web::BackupCopy>& copy) {
+  if (copy.ok()) {
+    log_.Write(core::LogLevel::kInfo, "the ledger was copied for a backup",
+               {{"bytes", absl::StrCat(copy->size())}});
+  } else {
+    log_.Write(core::LogLevel::kWarning, "no backup was made",
+               {{"error", std::string(copy.status().message())}});
+  }
+}
+
 bool App::RunOnLoop(absl::AnyInvocable<void(Done done) &&> work, absl::Duration most) {
   auto finished = std::make_shared<absl::Notification>();  // `done` may come after we gave up
   loop_.Post([work = std::move(work), finished]() mutable {
@@ -312,14 +337,17 @@ void App::Shutdown(absl::AnyInvocable<void(absl::Duration grace)> wait) {
   const absl::Time deadline = absl::Now() + config_.shutdown_timeout;
   grpc_server_->BeginDrain();
   loop_.Post([this] { gateway_->Drain(); });
+  DREAMGATE_FAILPOINT("shutdown.drain_begun");
   grpc_server_->Shutdown(deadline);
   // Closing the pool earlier would turn answers on their way into UNRESOLVED.
   WaitForSubmissions(deadline);
 
+  DREAMGATE_FAILPOINT("shutdown.before_closing");
   admin_server_.reset();
   CloseUpstream();
   SettleLedger();
   ledger_->Stop();
+  DREAMGATE_FAILPOINT("shutdown.ledger_stopped");
   delivery_->Stop();
   loop_.Stop();
   log_.Write(core::LogLevel::kInfo, "stopped");

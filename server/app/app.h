@@ -36,11 +36,14 @@ class WaveSpeedClient;
 }  // namespace dreamgate::upstream
 namespace dreamgate::web {
 class AdminServer;
+class BackupCopy;
 struct Readiness;
 struct StatusReport;
 }  // namespace dreamgate::web
 
 namespace dreamgate::app {
+
+class LedgerBackup;
 
 class App {
  public:
@@ -79,6 +82,7 @@ class App {
 
   web::Readiness CurrentReadiness() const;
   web::StatusReport StatusOnLoop() const;
+  void LogBackup(const absl::StatusOr<web::BackupCopy>& copy);
 
   // Runs `work` on the loop and waits until it has called `done` there, `most` long.
   bool RunOnLoop(absl::AnyInvocable<void(Done done) &&> work,
@@ -105,6 +109,7 @@ class App {
   std::unique_ptr<net::Resolver> resolver_;
   std::unique_ptr<upstream::WaveSpeedClient> upstream_;
   std::unique_ptr<ledger::LedgerThread> ledger_;
+  std::unique_ptr<LedgerBackup> backup_;
   std::unique_ptr<api::WatchDelivery> delivery_;
   std::unique_ptr<core::Gateway> gateway_;
   std::unique_ptr<web::AdminServer> admin_server_;
