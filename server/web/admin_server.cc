@@ -247,20 +247,20 @@ class AdminServer::Listener::Connection
     auto backup = std::make_shared<Backup>();
     listener_->backup = backup;
     stream_.expires_never();
-    listener_->pages.backup([self = shared_from_this(), backup, version = request.version(),
-                             keep_alive = request.keep_alive()](
-                                absl::StatusOr<BackupCopy> copy) mutable {
-      if (self->listener_->closed) return;
-      if (!copy.ok()) {
-        backup.reset();
-        return self->Write(
-            TextPage(http::status::service_unavailable, copy.status().message()), version,
-            /*head=*/false, keep_alive);
-      }
-      backup->copy = *std::move(copy);
-      backup->left = backup->copy->size();
-      self->SendBackup(std::move(backup), version, keep_alive);
-    });
+    listener_->pages.backup(
+        [self = shared_from_this(), backup, version = request.version(),
+         keep_alive = request.keep_alive()](absl::StatusOr<BackupCopy> copy) mutable {
+          if (self->listener_->closed) return;
+          if (!copy.ok()) {
+            backup.reset();
+            return self->Write(TextPage(http::status::service_unavailable, copy.status().message()),
+                               version,
+                               /*head=*/false, keep_alive);
+          }
+          backup->copy = *std::move(copy);
+          backup->left = backup->copy->size();
+          self->SendBackup(std::move(backup), version, keep_alive);
+        });
   }
 
   void SendBackup(std::shared_ptr<Backup> backup, unsigned version, bool keep_alive) {
@@ -269,12 +269,11 @@ class AdminServer::Listener::Connection
     response_.content_length(backup->left);
     ArmTimeout();
     serializer_.emplace(response_);
-    http::async_write_header(
-        stream_, *serializer_,
-        [self = shared_from_this(), backup = std::move(backup), keep_alive](const ErrorCode& error,
-                                                                          size_t) mutable {
-          if (!error) self->SendPiece(std::move(backup), keep_alive);
-        });
+    http::async_write_header(stream_, *serializer_,
+                             [self = shared_from_this(), backup = std::move(backup), keep_alive](
+                                 const ErrorCode& error, size_t) mutable {
+                               if (!error) self->SendPiece(std::move(backup), keep_alive);
+                             });
   }
 
   // Whatever ends this before its time leaves a body shorter than announced, which clients notice.

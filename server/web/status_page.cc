@@ -135,15 +135,15 @@ std::string RenderStatusJson(const StatusReport& report) {
 std::string RenderStatusHtml(const StatusReport& report) {
   const auto yes_no = [](bool yes) { return std::string(yes ? "yes" : "no"); };
   NamedValues now = report.build;
-  now.insert(now.end(), {{"started", TimeText(report.start_time)},
-                         {"up for", Rounded(report.now - report.start_time)},
-                         {"ready", report.ready ? "yes" : "no: " + report.ready_reason},
-                         {"draining", yes_no(report.gateway.draining)},
-                         {"polling paused", yes_no(report.gateway.polling_paused)},
-                         {"watchers", absl::StrCat(report.gateway.watchers)},
-                         {"unresolved predictions",
-                          absl::StrCat(report.gateway.predictions_unresolved)},
-                         {"orphans looked at", absl::StrCat(report.gateway.orphans)}});
+  now.insert(now.end(),
+             {{"started", TimeText(report.start_time)},
+              {"up for", Rounded(report.now - report.start_time)},
+              {"ready", report.ready ? "yes" : "no: " + report.ready_reason},
+              {"draining", yes_no(report.gateway.draining)},
+              {"polling paused", yes_no(report.gateway.polling_paused)},
+              {"watchers", absl::StrCat(report.gateway.watchers)},
+              {"unresolved predictions", absl::StrCat(report.gateway.predictions_unresolved)},
+              {"orphans looked at", absl::StrCat(report.gateway.orphans)}});
   return absl::StrCat(kHead, Table("Now", now), Table("Upstream", report.upstream),
                       InFlightTable(report), Table("Configuration", report.configuration),
                       "</body>\n</html>\n");

@@ -85,8 +85,8 @@ TEST_F(MetricsTest, UpstreamRequestsAreCountedByOperationAndStatus) {
       HasSubstr("dreamgate_upstream_requests_total{operation=\"create\",status=\"200\"} 1\n"));
   EXPECT_THAT(text,
               HasSubstr("dreamgate_upstream_requests_total{operation=\"get\",status=\"0\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr(
-                        "dreamgate_upstream_requests_total{operation=\"list\",status=\"200\"} 1\n"));
+  EXPECT_THAT(
+      text, HasSubstr("dreamgate_upstream_requests_total{operation=\"list\",status=\"200\"} 1\n"));
   EXPECT_THAT(text,
               HasSubstr("dreamgate_upstream_requests_total{operation=\"get\",status=\"503\"} 2\n"));
   EXPECT_THAT(

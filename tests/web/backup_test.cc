@@ -56,11 +56,29 @@ TEST(WhyNoBackupTest, AnotherMachineMayNot) {
 }
 
 TEST(WhyNoBackupTest, ANameThatDnsMadePointHereMayNot) {
-  for (const std::string host :
-       {"evil.example:9090", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example",
-        "127.0.0.1@evil.example", "evil.example:127.0.0.1", "localhost.", "dreamgate:9090",
-        "10.0.0.1:9090", "0.0.0.0:9090", "[::]:9090", "[::1", "[::1]x", "[::1]:x", "localhost:",
-        "localhost:x", "127.1", "2130706433", "0x7f000001", "", " ", "::1", "localhost, evil"}) {
+  for (const std::string host : {"evil.example:9090",
+                                 "evil.example",
+                                 "localhost.evil.example",
+                                 "127.0.0.1.evil.example",
+                                 "127.0.0.1@evil.example",
+                                 "evil.example:127.0.0.1",
+                                 "localhost.",
+                                 "dreamgate:9090",
+                                 "10.0.0.1:9090",
+                                 "0.0.0.0:9090",
+                                 "[::]:9090",
+                                 "[::1",
+                                 "[::1]x",
+                                 "[::1]:x",
+                                 "localhost:",
+                                 "localhost:x",
+                                 "127.1",
+                                 "2130706433",
+                                 "0x7f000001",
+                                 "",
+                                 " ",
+                                 "::1",
+                                 "localhost, evil"}) {
     EXPECT_THAT(WhyNoBackup(Requester("127.0.0.1", host)).value_or(""), HasSubstr("Host")) << host;
   }
 }
@@ -201,10 +219,10 @@ TEST_F(BackupTest, AConnectionGoesOnAfterItsBackup) {
 TEST_F(BackupTest, OnlyPostIsAllowed) {
   const uint16_t port = Start();
   for (const std::string method : {"GET", "HEAD", "PUT", "DELETE"}) {
-    EXPECT_THAT(Exchange(port, absl::StrCat(method, " /backup HTTP/1.1\r\nHost: localhost\r\n",
-                                            "Connection: close\r\n\r\n")),
-                AllOf(StartsWith("HTTP/1.1 405 Method Not Allowed\r\n"),
-                      HasSubstr("Allow: POST\r\n")));
+    EXPECT_THAT(
+        Exchange(port, absl::StrCat(method, " /backup HTTP/1.1\r\nHost: localhost\r\n",
+                                    "Connection: close\r\n\r\n")),
+        AllOf(StartsWith("HTTP/1.1 405 Method Not Allowed\r\n"), HasSubstr("Allow: POST\r\n")));
   }
   EXPECT_EQ(asked(), 0);
 }
@@ -218,8 +236,7 @@ TEST_F(BackupTest, WhoMayNotHaveItIsToldWhyInOneLine) {
         Post("X-Forwarded-For: 10.0.0.1\r\n"), Post("Forwarded: for=10.0.0.1\r\n"),
         Post("Via: 1.1 proxy\r\n")}) {
     const std::string answer = Exchange(port, request);
-    EXPECT_THAT(answer, HasSubstr(" 403 Forbidden\r\n"))
-        << request;
+    EXPECT_THAT(answer, HasSubstr(" 403 Forbidden\r\n")) << request;
     EXPECT_THAT(BodyOf(answer), AllOf(EndsWith("\n"), StartsWith("a backup"))) << request;
   }
   EXPECT_EQ(asked(), 0);
@@ -290,8 +307,9 @@ TEST_F(BackupTest, AClientThatLeavesInTheMiddleMakesRoomForTheNext) {
   std::optional<RawClient> next;
   for (int tries = 0; tries < 10'000 && asked() < 2; ++tries) {
     next.emplace(port);
-    ASSERT_TRUE(next->Send("POST /backup HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\n"
-                           "Connection: close\r\n\r\n"));
+    ASSERT_TRUE(
+        next->Send("POST /backup HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\n"
+                   "Connection: close\r\n\r\n"));
     if (asked() == 2) break;
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, std::chrono::milliseconds(5), [this] { return asked_ == 2; });
