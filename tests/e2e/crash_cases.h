@@ -5,6 +5,7 @@
 #define DREAMGATE_TESTS_E2E_CRASH_CASES_H_
 
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,10 @@ struct CrashCase {
   std::optional<Ending> ending = std::nullopt;  // unset: depends on what came first
   int pass = 1;                                 // the server dies at this pass
 };
+
+inline std::ostream& operator<<(std::ostream& out, const CrashCase& crash) {
+  return out << crash.failpoint << ":" << crash.pass;
+}
 
 const std::vector<CrashCase>& CrashCases();
 

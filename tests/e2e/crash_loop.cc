@@ -30,11 +30,13 @@ using simulator::FaultAction;
 
 constexpr char kUsage[] =
     "usage: crash_loop [--kills N] [--seed SEED] [--jobs N] [--per-episode N] [--callers N]\n"
+    "                  [--server PROGRAM]\n"
     "  --kills N        how often the server is killed in all (200)\n"
     "  --seed SEED      of the first episode, the next follow (1); moments differ all the same\n"
     "  --jobs N         episodes beside one another (2)\n"
     "  --per-episode N  kills in one episode (50)\n"
     "  --callers N      callers in one episode (10)\n"
+    "  --server PROGRAM dreamgated with failpoints (the one built beside)\n"
     "Ends with 1 if anything was paid for twice, lost or shown wrong.\n";
 
 struct Arguments {
@@ -43,11 +45,16 @@ struct Arguments {
   uint64_t jobs = 2;
   uint64_t per_episode = 50;
   uint64_t callers = 10;
+  std::string server;
 };
 
 std::optional<Arguments> Parse(const std::vector<std::string>& words) {
   Arguments arguments;
   for (size_t i = 0; i + 1 < words.size(); i += 2) {
+    if (words[i] == "--server") {
+      arguments.server = words[i + 1];
+      continue;
+    }
     uint64_t* const value = words[i] == "--kills"         ? &arguments.kills
                             : words[i] == "--seed"        ? &arguments.seed
                             : words[i] == "--jobs"        ? &arguments.jobs
@@ -79,16 +86,20 @@ class Chance {
 enum class History { kPrompt, kLagging, kLying, kWithoutInputs };
 constexpr int kHistories = 4;
 
-CrashWorldOptions OptionsFor(History history, bool resend) {
+CrashWorldOptions OptionsFor(const std::string& server, History history, bool resend) {
   CrashWorldOptions options;
+  options.server_program = server;
   options.absence_settle_time = absl::Milliseconds(150);
   options.simulator.schedule =
       simulator::Schedule::Completing(absl::Milliseconds(60), absl::Milliseconds(60));
   options.server_arguments = {"--submit-soft-timeout=250ms", "--late-answer-timeout=2s",
                               "--max-submits-in-flight=4", "--log-level=warning"};
   if (history == History::kLagging) options.simulator.history_lag = absl::Milliseconds(100);
-  // Beyond the settle time: absence is concluded wrongly, and tasks turn up afterwards.
-  if (history == History::kLying) options.simulator.history_lag = absl::Milliseconds(600);
+  // Tasks turn up when their predictions have been given up, or sent again.
+  if (history == History::kLying) {
+    options.unresolved_timeout = absl::Milliseconds(700);
+    options.simulator.history_lag = absl::Milliseconds(1200);
+  }
   if (history == History::kWithoutInputs) {
     options.simulator.history_input = simulator::HistoryInput::kNever;
     options.every_task_is_known = false;
@@ -190,13 +201,13 @@ struct EpisodeReport {
 
 class Episode {
  public:
-  Episode(uint64_t seed, uint64_t kills, uint64_t callers)
+  Episode(uint64_t seed, uint64_t kills, const Arguments& arguments)
       : chance_(seed),
         seed_(seed),
         kills_(kills),
-        callers_(callers),
+        callers_(arguments.callers),
         history_(static_cast<History>(seed % kHistories)),
-        world_(OptionsFor(history_, /*resend=*/seed / kHistories % 2 == 1)) {}
+        world_(OptionsFor(arguments.server, history_, /*resend=*/seed / kHistories % 2 == 1)) {}
 
   EpisodeReport Run() {
     AddFaults(world_.simulator(), seed_ * 100);
@@ -225,17 +236,17 @@ class Episode {
   }
 
   void LiveAndDie() {
-    const bool long_life = chance_.Percent(8);
+    const bool long_life = chance_.Percent(15);
     const absl::Duration life = chance_.UpTo(absl::Milliseconds(long_life ? 1500 : 250));
     const int way = chance_.Below(100);
-    if (way < 45) {
+    if (way < 55) {
       const auto& cases = CrashCases();
       const std::string& failpoint =
           cases[static_cast<size_t>(chance_.Below(static_cast<int>(cases.size())))].failpoint;
-      world_.BeginServer(
-          absl::StrCat(failpoint, ":", 1 + chance_.Below(chance_.Percent(50) ? 3 : 20)));
-      if (world_.DiedOf(failpoint, life + absl::Milliseconds(150))) ++report_.at_failpoints;
-    } else if (way < 60) {
+      const int pass = chance_.Percent(60) ? 1 : 1 + chance_.Below(20);
+      world_.BeginServer(absl::StrCat(failpoint, ":", pass));
+      if (world_.DiedOf(failpoint, absl::Milliseconds(400))) ++report_.at_failpoints;
+    } else if (way < 68) {
       world_.BeginServer();  // dies while it starts, or just after
       world_.server().Wait(chance_.UpTo(absl::Milliseconds(60)));
     } else {
@@ -276,7 +287,7 @@ class Runner {
   void Work() {
     while (const uint64_t kills = Claim()) {
       const uint64_t seed = next_++;
-      const EpisodeReport report = Episode(seed, kills, arguments_.callers).Run();
+      const EpisodeReport report = Episode(seed, kills, arguments_).Run();
       Report(seed, report);
     }
   }

@@ -2,6 +2,7 @@
 // acknowledged is lost, nothing shown is taken back, and the submission ends as it should.
 #include <signal.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <functional>
 #include <string>
@@ -22,6 +23,8 @@ namespace {
 using simulator::Fault;
 using simulator::FaultAction;
 using simulator::Schedule;
+using ::testing::Contains;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr absl::Duration kPatience = absl::Seconds(60);
@@ -276,6 +279,26 @@ std::string NameOf(const testing::TestParamInfo<CrashCase>& crash) {
 }
 
 INSTANTIATE_TEST_SUITE_P(At, CrashTest, testing::ValuesIn(CrashCases()), NameOf);
+
+// The judge itself: a server whose memory is taken away pays twice, and that is seen.
+TEST(CrashWorldTest, ALostLedgerIsNoticed) {
+  CrashWorldOptions options;
+  options.simulator.schedule = Schedule::Completing(absl::ZeroDuration(), absl::Milliseconds(50));
+  CrashWorld world(options);
+  ASSERT_TRUE(world.StartServer());
+  world.CallAndWait("id-1", PromptOf("id-1"));
+  world.CallAndWait("id-2", PromptOf("id-2"));
+  world.KillServer();
+  for (const char* suffix : {"", "-wal", "-journal"}) {
+    unlink((world.ledger_path() + suffix).c_str());
+  }
+  ASSERT_TRUE(world.StartServer());
+  world.CallAndWait("id-1", PromptOf("id-1"));
+  const std::vector<std::string> violations = world.Settle();
+  EXPECT_THAT(violations, Contains(HasSubstr("id-1 created 2 tasks")));
+  EXPECT_THAT(violations, Contains(HasSubstr("id-2 is prediction")));
+  EXPECT_GE(world.totals().duplicates, 1u);
+}
 
 }  // namespace
 }  // namespace dreamgate::e2e

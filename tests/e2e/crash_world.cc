@@ -96,7 +96,8 @@ CrashWorld::CrashWorld(CrashWorldOptions options)
     : options_(std::move(options)),
       address_(NewAddress()),
       simulator_(simulator::Simulator::Start(options_.simulator).value()),
-      watching_client_(std::make_unique<client::VideoClient>(Connect())) {}
+      watching_client_(std::make_unique<client::VideoClient>(Connect())),
+      stub_(v1::VideoService::NewStub(Connect())) {}
 
 CrashWorld::~CrashWorld() {
   for (std::thread& caller : callers_) caller.join();
@@ -109,7 +110,7 @@ void CrashWorld::BeginServer(const std::string& failpoint) {
   unlink(folder_.File("ports").c_str());
   ChildOptions options;
   options.arguments = {
-      DREAMGATED_PROGRAM,
+      options_.server_program.empty() ? DREAMGATED_PROGRAM : options_.server_program,
       "--listen-address=" + address_,
       "--admin-address=127.0.0.1:0",
       "--upstream-base-url=" + simulator_->base_url(),

@@ -25,6 +25,7 @@
 namespace dreamgate::e2e {
 
 struct CrashWorldOptions {
+  std::string server_program = {};                 // empty: the one built beside
   std::vector<std::string> server_arguments = {};  // come last and win
   simulator::Options simulator = {};
   absl::Duration absence_settle_time = absl::Milliseconds(300);
