@@ -253,6 +253,15 @@ struct StoredPrediction {
   std::vector<Transition> transitions;
 };
 
+// As of its last transition.
+inline Prediction Fold(StoredPrediction stored) {
+  Prediction prediction = std::move(stored.initial);
+  for (const Transition& transition : stored.transitions) {
+    prediction = Apply(std::move(prediction), transition);
+  }
+  return prediction;
+}
+
 struct ListQuery {
   std::string tenant;
   std::vector<State> states;                  // empty: all
@@ -301,7 +310,8 @@ struct AttemptReview {
   // Tasks that upstream must know, accepted for attempts that began after `started_after`.
   struct Accepted {
     std::string upstream_id;
-    absl::Time time;  // when the ledger learned of it
+    absl::Time start_time;   // of its attempt
+    absl::Time result_time;  // when the ledger learned of it
     std::string key_fingerprint;
   };
   std::vector<Accepted> accepted;
@@ -459,6 +469,8 @@ class Events {
   virtual void Reconciled(absl::string_view /*evidence*/) {}
   // How many are UNRESOLVED now.
   virtual void PredictionsUnresolved(int64_t /*count*/) {}
+  // What became of a request to the webhook receiver: "accepted", or why it was refused.
+  virtual void WebhookReceived(absl::string_view /*outcome*/) {}
 };
 
 }  // namespace dreamgate::core

@@ -1,0 +1,103 @@
+#include "server/web/webhook_request.h"
+
+#include <algorithm>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/strip.h"
+#include "server/wavespeed/webhook.h"
+
+namespace dreamgate::web {
+namespace {
+
+constexpr size_t kTokenDigits = 32;
+
+constexpr absl::string_view kId = "webhook-id";
+constexpr absl::string_view kTimestamp = "webhook-timestamp";
+constexpr absl::string_view kSignature = "webhook-signature";
+
+bool IsToken(absl::string_view text) {
+  return text.size() == kTokenDigits && std::all_of(text.begin(), text.end(), [](char c) {
+           return absl::ascii_isdigit(static_cast<unsigned char>(c)) || (c >= 'a' && c <= 'f');
+         });
+}
+
+// The attempt's token, if the target is what was registered to the byte: nothing is decoded,
+// normalized or ignored, because upstream was given exactly one spelling.
+std::optional<absl::string_view> TokenIn(absl::string_view target, absl::string_view path) {
+  if (!absl::ConsumePrefix(&target, path) || !absl::ConsumePrefix(&target, "/")) {
+    return std::nullopt;
+  }
+  if (!IsToken(target)) return std::nullopt;
+  return target;
+}
+
+size_t CountOf(const WebhookHead& head, absl::string_view name) {
+  return static_cast<size_t>(
+      std::count_if(head.headers.begin(), head.headers.end(),
+                    [name](const auto& header) { return header.first == name; }));
+}
+
+absl::string_view ValueOf(const WebhookHead& head, absl::string_view name) {
+  for (const auto& [key, value] : head.headers) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+// Whether the header is absent, or there once with the one value that we can deal with.
+bool IsAtMost(const WebhookHead& head, absl::string_view name, absl::string_view value) {
+  const size_t count = CountOf(head, name);
+  return count == 0 || (count == 1 && absl::EqualsIgnoreCase(ValueOf(head, name), value));
+}
+
+WebhookRefusal Malformed(int http_status, absl::string_view text) {
+  return {webhook_outcome::kMalformed, http_status, text};
+}
+
+}  // namespace
+
+std::optional<WebhookRefusal> JudgeWebhookHead(const WebhookHead& head, absl::string_view path) {
+  if (!TokenIn(head.target, path).has_value()) return Malformed(404, "nothing is served here");
+  if (head.method != "POST") return Malformed(405, "only POST is allowed here");
+  if (!IsAtMost(head, "transfer-encoding", "chunked")) {
+    return Malformed(501, "unsupported Transfer-Encoding");
+  }
+  if (!IsAtMost(head, "content-encoding", "identity")) {
+    return Malformed(415, "unsupported Content-Encoding");
+  }
+  if (!IsAtMost(head, "expect", "100-continue")) return Malformed(417, "unsupported Expect");
+  for (const absl::string_view name : {kId, kTimestamp, kSignature}) {
+    // Of two, nobody knows which one others believe.
+    if (CountOf(head, name) != 1) {
+      return Malformed(400,
+                       "webhook-id, webhook-timestamp and webhook-signature are needed, once each");
+    }
+  }
+  return std::nullopt;
+}
+
+std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const WebhookHead& head,
+                                                           absl::string_view body,
+                                                           const WebhookContext& context) {
+  if (const auto refusal = JudgeWebhookHead(head, context.path)) return *refusal;
+  const wavespeed::SignedCallback signed_callback{ValueOf(head, kId), ValueOf(head, kTimestamp),
+                                                  ValueOf(head, kSignature), body};
+  switch (wavespeed::JudgeCallback(signed_callback, context.secrets, context.now)) {
+    case wavespeed::CallbackVerdict::kGenuine: break;
+    case wavespeed::CallbackVerdict::kMalformed:
+      return Malformed(400, "bad webhook-id or webhook-timestamp");
+    case wavespeed::CallbackVerdict::kForged:
+      return WebhookRefusal{webhook_outcome::kForged, 403, "the signature does not fit"};
+    case wavespeed::CallbackVerdict::kStale:
+      return WebhookRefusal{webhook_outcome::kStale, 403,
+                            "the timestamp is too far from this server's clock"};
+  }
+  absl::StatusOr<wavespeed::Callback> callback = wavespeed::ParseCallback(body);
+  if (!callback.ok()) return Malformed(400, "the body is no task");
+  return WebhookEvidence{std::string(*TokenIn(head.target, context.path)),
+                         std::move(callback->upstream_id), std::move(callback->raw_status)};
+}
+
+}  // namespace dreamgate::web
