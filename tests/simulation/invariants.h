@@ -182,6 +182,7 @@ class Invariants {
   void EvidenceOfHistoryIsUsed(const TheEnd& end, const ModelUpstream& upstream);
 
   const Attempt* AttemptOf(const ModelTask& task) const;
+  std::string LatestTokenBefore(absl::Time time, const core::Prediction& prediction) const;
 
   Trace& trace_;
   std::map<std::string, Attempt> attempts_;  // by token

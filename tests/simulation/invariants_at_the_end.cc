@@ -128,13 +128,9 @@ void Invariants::AbsenceIsTrueAsFarAsHistoryShowed(const core::StoredPrediction&
     if (!gives_up && verdict.state != State::kSubmitting) continue;
     const bool by_history = verdict.source == core::TransitionSource::kReconciliation;
     if (by_history) ++absences_;
+    const std::string token = LatestTokenBefore(verdict.time, stored.initial);
     for (const auto& [id, task] : upstream.tasks()) {
-      const Attempt* attempt = AttemptOf(task);
-      if (attempt == nullptr ||
-          attempt->prediction != PredictionKey(stored.initial.tenant, stored.initial.id) ||
-          attempt->intent.start_time >= verdict.time) {
-        continue;
-      }
+      if (task.post == 0 || task.input.attempt_token != token) continue;
       const auto complain = [&](absl::string_view what) {
         Complain("Absence is true as far as history showed",
                  absl::StrCat(Name(request), " ", core::StateName(verdict.state), " ",
@@ -161,6 +157,15 @@ const Invariants::Attempt* Invariants::AttemptOf(const ModelTask& task) const {
   if (task.post == 0) return nullptr;
   const auto found = attempts_.find(posts_.at(task.post).token);
   return found == attempts_.end() ? nullptr : &found->second;
+}
+
+std::string Invariants::LatestTokenBefore(absl::Time time,
+                                          const core::Prediction& prediction) const {
+  std::string latest;
+  for (const std::string& token : tokens_of_prediction_.at({prediction.tenant, prediction.id})) {
+    if (attempts_.at(token).intent.start_time < time) latest = token;
+  }
+  return latest;
 }
 
 void Invariants::NoTwoShareATask(const TheEnd& end) {
@@ -267,6 +272,7 @@ void Invariants::EvidenceOfHistoryIsUsed(const TheEnd& end, const ModelUpstream&
     int tasks = 0;
     int attempts = 0;
     bool in_time = true;  // history was asked for all of it, and everything in it was shown
+    bool clear = true;    // no other client has asked for the same
     std::string name;
   };
   std::map<core::TaskInput, Group> groups;
@@ -275,7 +281,8 @@ void Invariants::EvidenceOfHistoryIsUsed(const TheEnd& end, const ModelUpstream&
     if (IsIn(end.review.bound, id)) continue;
     Group& group = groups[InputOf(task)];
     ++group.tasks;
-    if (task.post != 0) absl::StrAppend(&group.name, " ", id);
+    absl::StrAppend(&group.name, " ", id);
+    if (task.post == 0) group.clear = false;
     const absl::Time asked =
         std::max({task.listed_time, last_start, end.healed}) + kLongestUntilAsked;
     // A history some of whose machines are behind shows each task sooner or later.
@@ -300,7 +307,8 @@ void Invariants::EvidenceOfHistoryIsUsed(const TheEnd& end, const ModelUpstream&
     }
   }
   for (const auto& [input, group] : groups) {
-    if (!group.in_time || group.name.empty() || group.tasks != group.attempts) continue;
+    if (!group.in_time || !group.clear || group.tasks == 0 || group.tasks != group.attempts)
+      continue;
     Complain("Every video that was paid for is in the ledger as soon as there is evidence",
              absl::StrCat("history shows", group.name, " to be what ", group.attempts,
                           " attempts asked for"));

@@ -148,15 +148,15 @@ void ModelUpstream::CreateTask(const core::CreateTaskRequest& request,
   absl::Duration creation_delay = answer_delay * chance_.Fraction();
   if (fate == Fate::kLostAfter && chance_.Percent(30)) creation_delay += absl::Minutes(2);
   ++arriving_;
-  agenda_.Later(
-      creation_delay, [this, number, request, fate, answer, creation_delay, answer_delay] {
-        --arriving_;
-        // If the process is gone meanwhile, the last bytes of its POST may have gone with it.
-        if (number < first_post_of_process_ && chance_.Percent(50)) return;
-        const ModelTask& task = CreateTaskNow(number, request);
-        if (fate != Fate::kAccepted) return;
-        answer(answer_delay - creation_delay, core::CreateAccepted{Show(task, task.create_time)});
-      });
+  agenda_.Later(creation_delay, [this, number, account = account_, request, fate, answer,
+                                 creation_delay, answer_delay] {
+    --arriving_;
+    // If the process is gone meanwhile, the last bytes of its POST may have gone with it.
+    if (number < first_post_of_process_ && chance_.Percent(50)) return;
+    const ModelTask& task = CreateTaskNow(number, account, request);
+    if (fate != Fate::kAccepted) return;
+    answer(answer_delay - creation_delay, core::CreateAccepted{Show(task, task.create_time)});
+  });
   if (fate == Fate::kServerErrorAfter) answer(answer_delay, core::CreateUnknown{"502"});
   if (fate == Fate::kLostAfter) answer(answer_delay, core::CreateUnknown{"connection reset"});
 }
@@ -177,10 +177,11 @@ void ModelUpstream::AnswerCreate(int64_t number, core::CreateOutcome outcome) {
   std::move(waiting.mapped())(std::move(outcome));
 }
 
-ModelTask& ModelUpstream::AddTask(const core::CreateTaskRequest& request, absl::string_view model) {
+ModelTask& ModelUpstream::AddTask(int account, const core::CreateTaskRequest& request,
+                                  absl::string_view model) {
   ModelTask task;
   task.id = absl::StrFormat("task-%04d", static_cast<int>(tasks_.size()) + 1);
-  task.account = account_;
+  task.account = account;
   task.model = std::string(model);
   task.input = request;
   task.create_time = absl::FromUnixNanos(absl::ToUnixNanos(world_.Now()));
@@ -208,12 +209,12 @@ ModelTask& ModelUpstream::AddTask(const core::CreateTaskRequest& request, absl::
 }
 
 void ModelUpstream::AddForeignTask(const core::CreateTaskRequest& input, absl::string_view model) {
-  AddTask(input, model);
+  AddTask(account_, input, model);
 }
 
-const ModelTask& ModelUpstream::CreateTaskNow(int64_t post,
+const ModelTask& ModelUpstream::CreateTaskNow(int64_t post, int account,
                                               const core::CreateTaskRequest& request) {
-  ModelTask& created = AddTask(request, core::Options().model);
+  ModelTask& created = AddTask(account, request, core::Options().model);
   created.post = post;
   ++tasks_created_;
   observer_.OnTaskCreated(post, created);

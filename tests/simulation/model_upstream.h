@@ -148,8 +148,8 @@ class ModelUpstream final : public core::Upstream {
   absl::Duration DrawAnswerDelay();
   core::CreateRejected DrawRejection();
   void AnswerCreate(int64_t number, core::CreateOutcome outcome);
-  ModelTask& AddTask(const core::CreateTaskRequest& request, absl::string_view model);
-  const ModelTask& CreateTaskNow(int64_t post, const core::CreateTaskRequest& request);
+  ModelTask& AddTask(int account, const core::CreateTaskRequest& request, absl::string_view model);
+  const ModelTask& CreateTaskNow(int64_t post, int account, const core::CreateTaskRequest& request);
 
   core::PollOutcome AnswerTo(const std::string& upstream_id);
   core::PollOutcome DrawGetTrouble(const std::string& upstream_id);
