@@ -14,6 +14,13 @@ constexpr absl::Duration kUnknownOffset = absl::Minutes(5);
 constexpr absl::Duration kLatestCreation = absl::Minutes(15);
 constexpr int kReadings = 3;
 
+// Whether it was created after the attempt had been called absent.
+bool CameAfterTheVerdict(const HistoryItem& item, const StoredAttempt& attempt,
+                         absl::Duration tolerance) {
+  return attempt.result == AttemptResult::kAbsent && item.create_time && attempt.result_time &&
+         *item.create_time > *attempt.result_time + tolerance;
+}
+
 bool IsInFlight(const StoredAttempt& attempt) { return !attempt.result.has_value(); }
 
 std::set<std::string> Ids(const HistoryReading& reading) {
@@ -38,14 +45,32 @@ bool Older(const HistoryItem* a, const HistoryItem* b) {
          std::tuple(b->create_time.value_or(absl::InfinitePast()), b->upstream_id);
 }
 
-// What attempts have in common that only the order can tell apart.
-using Likeness = std::pair<std::string, TaskInput>;  // model, input
-
 bool OfOnePrediction(const std::vector<const StoredAttempt*>& attempts) {
   return std::all_of(attempts.begin(), attempts.end(), [&](const StoredAttempt* attempt) {
     return attempt->tenant == attempts.front()->tenant &&
            attempt->prediction_id == attempts.front()->prediction_id;
   });
+}
+
+// Whether one of the tasks may have been created by this attempt, or by an earlier one of its prediction:
+// what contradicts the verdict on that one makes history no witness for this one. A task whose input is
+// not shown, or shown in another guise, may be anybody's; the seed is ours to draw, and no guise
+// changes it.
+bool MayBeThere(const StoredAttempt& attempt, const std::vector<const HistoryItem*>& unbound,
+                const AttemptReview& review, absl::Duration tolerance) {
+  for (const StoredAttempt& of_prediction : review.open) {
+    if (of_prediction.tenant != attempt.tenant ||
+        of_prediction.prediction_id != attempt.prediction_id) {
+      continue;
+    }
+    for (const HistoryItem* item : unbound) {
+      if (MayBeOf(*item, of_prediction, tolerance) &&
+          (!item->input || item->input->seed == attempt.input.seed)) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -58,39 +83,38 @@ bool MayBeOf(const HistoryItem& item, const StoredAttempt& attempt, absl::Durati
   if (!item.model.empty() && item.model != attempt.model) return false;
   if (!item.create_time) return true;
   if (*item.create_time < attempt.attempt.start_time - tolerance) return false;
-  if (IsInFlight(attempt)) return true;
-  absl::Time latest = attempt.attempt.start_time + kLatestCreation;
-  if (attempt.result == AttemptResult::kAbsent) {
-    latest = std::min(latest, attempt.result_time.value_or(latest));
-  }
-  return *item.create_time <= latest + tolerance;
+  return IsInFlight(attempt) ||
+         *item.create_time <= attempt.attempt.start_time + kLatestCreation + tolerance;
+}
+
+absl::Time EarliestStart(const HistoryReading& reading) {
+  return reading.since - kLatestCreation - 2 * ClockTolerance(reading.clock_offset);
 }
 
 Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review) {
   const absl::Duration tolerance = ClockTolerance(reading.clock_offset);
-  std::map<Likeness, std::vector<const StoredAttempt*>> alike;
-  for (const StoredAttempt& attempt : review.open) {
-    alike[{attempt.model, attempt.input}].push_back(&attempt);
-  }
+  std::map<TaskInput, std::vector<const StoredAttempt*>> alike;
+  for (const StoredAttempt& attempt : review.open) alike[attempt.input].push_back(&attempt);
   std::map<TaskInput, std::vector<const HistoryItem*>> tasks;
   for (const HistoryItem* item : Unbound(reading, review)) {
     if (item->input) tasks[*item->input].push_back(item);
   }
 
   Matching matching;
-  for (auto& [likeness, attempts] : alike) {
-    const auto found = tasks.find(likeness.second);
+  for (const auto& [input, attempts] : alike) {
+    const auto found = tasks.find(input);
     if (found == tasks.end()) continue;
     std::vector<const HistoryItem*> items;
     std::set<const StoredAttempt*> possible;
     for (const HistoryItem* item : found->second) {
-      bool of_any = false;
+      std::vector<const StoredAttempt*> first, second;
       for (const StoredAttempt* attempt : attempts) {
         if (!MayBeOf(*item, *attempt, tolerance)) continue;
-        possible.insert(attempt);
-        of_any = true;
+        (CameAfterTheVerdict(*item, *attempt, tolerance) ? second : first).push_back(attempt);
       }
-      if (of_any) items.push_back(item);
+      const auto& of_item = first.empty() ? second : first;
+      possible.insert(of_item.begin(), of_item.end());
+      if (!of_item.empty()) items.push_back(item);
     }
     if (items.empty()) continue;
     std::sort(items.begin(), items.end(), Older);
@@ -124,7 +148,10 @@ std::vector<const StoredAttempt*> AbsenceEvidence::Add(
     const HistoryReading& reading, const AttemptReview& review,
     const std::vector<const StoredAttempt*>& attempts) {
   if (!reading.complete) return {};
-  if (!IsConsistent(reading, review)) shown_.clear();
+  if (!IsConsistent(reading, review)) {
+    shown_.clear();
+    return {};
+  }
 
   const absl::Duration tolerance = ClockTolerance(reading.clock_offset);
   const std::vector<const HistoryItem*> unbound = Unbound(reading, review);
@@ -136,14 +163,7 @@ std::vector<const StoredAttempt*> AbsenceEvidence::Add(
         attempt->result_time.value_or(start) > reading.begun) {
       continue;
     }
-    // A task whose input is not shown, or shown in another guise, may be anybody's; the seed is ours to
-    // draw and no guise changes it.
-    const bool may_be_there =
-        std::any_of(unbound.begin(), unbound.end(), [&](const HistoryItem* item) {
-          return MayBeOf(*item, *attempt, tolerance) &&
-                 (!item->input || item->input->seed == attempt->input.seed);
-        });
-    if (may_be_there) continue;
+    if (MayBeThere(*attempt, unbound, review, tolerance)) continue;
     const Key key(attempt->tenant, attempt->prediction_id, attempt->attempt.number);
     Shown& now = shown[key];
     if (const auto before = shown_.find(key); before != shown_.end()) {
@@ -169,8 +189,10 @@ bool AbsenceEvidence::IsConsistent(const HistoryReading& reading, const AttemptR
     if (create_time && *create_time > surely_shown && !ids.contains(id)) consistent = false;
   }
   for (const AttemptReview::Accepted& accepted : review.accepted) {
-    if (accepted.key_fingerprint == reading.key_fingerprint && accepted.time > reading.since &&
-        accepted.time + settle_time_ <= reading.begun && !ids.contains(accepted.upstream_id)) {
+    if (accepted.key_fingerprint == reading.key_fingerprint &&
+        accepted.start_time > reading.since &&
+        accepted.result_time + settle_time_ <= reading.begun &&
+        !ids.contains(accepted.upstream_id)) {
       consistent = false;  // it lags, or leaves out
     }
   }

@@ -32,6 +32,10 @@ absl::Duration ClockTolerance(std::optional<absl::Duration> clock_offset);
 // Whether the task may have been created by this attempt, judged by time and model alone.
 bool MayBeOf(const HistoryItem& item, const StoredAttempt& attempt, absl::Duration tolerance);
 
+// The first attempts whose tasks such a reading can show among others: older ones cannot have created
+// a task since then.
+absl::Time EarliestStart(const HistoryReading& reading);
+
 struct Match {
   const StoredAttempt* attempt;
   const HistoryItem* item;
@@ -42,7 +46,8 @@ struct Matching {
   int ambiguous = 0;
 };
 
-// Tasks that nobody has, and that have exactly the input of open attempts. Several with the same input
+// Tasks that nobody has, and that have exactly the input of open attempts. Attempts that count as
+// ABSENT come second to those that do not. Several with the same input
 // are matched oldest first if there are as many tasks as attempts, or if all the attempts are of one
 // prediction; otherwise not at all. While one of the attempts is still in flight, its answer decides.
 // Points into the arguments.

@@ -79,10 +79,7 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
       lifeline_.Guard([prediction_id, visible,
                        done = std::move(done)](absl::StatusOr<StoredPrediction> stored) mutable {
         if (stored.ok()) {
-          Prediction prediction = std::move(stored->initial);
-          for (const Transition& transition : stored->transitions) {
-            prediction = Apply(std::move(prediction), transition);
-          }
+          Prediction prediction = Fold(*std::move(stored));
           if (visible(prediction)) {
             std::move(done)(std::make_shared<const Prediction>(std::move(prediction)));
             return;

@@ -18,6 +18,7 @@ constexpr BackoffPolicy kRecordBackoff = {absl::Milliseconds(200), absl::Seconds
 constexpr BackoffPolicy kOrphanBackoff = {absl::Seconds(4), absl::Minutes(10)};
 // By how much two answers' dates may disagree about the clocks. Below the tolerance's slack.
 constexpr absl::Duration kClockJitter = absl::Seconds(10);
+constexpr absl::Duration kPrelude = absl::Minutes(10);
 constexpr absl::Duration kLongestPause = absl::Minutes(10);
 // Of 100 tasks each. Beyond them history proves no absence, but may still show a task.
 constexpr int kMostPages = 200;
@@ -50,7 +51,7 @@ Reconciler::Reconciler(const Ports& ports, const Options& options, Tracker& trac
 Reconciler::~Reconciler() = default;
 
 void Reconciler::Start() {
-  FollowOrphans();
+  FollowOrphans(/*news=*/false);
   whole_due_ = true;
   AskAfter(std::min(kFirstQuestion, options_.absence_settle_time / 3));
 }
@@ -82,8 +83,10 @@ void Reconciler::Ask() {
   for (const auto& unresolved : tracker_.Unresolved()) {
     question.reading.since = std::min(question.reading.since, unresolved->create_time);
   }
+  if (question.reading.since == now && !question.whole) return;  // nothing is UNRESOLVED any more
+  // The tasks from before show whether history is up to date.
+  question.reading.since -= std::max(kPrelude, options_.absence_settle_time);
   if (question.whole) question.reading.since = now - options_.upstream_retention;
-  if (question.reading.since == now) return;  // nothing is UNRESOLVED any more
   question_ = std::move(question);
   if (!question_->whole) {
     ReadPage();
@@ -145,7 +148,7 @@ void Reconciler::OnPage(HistoryOutcome outcome) {
 // Only now: whatever history shows was created by a POST whose attempt the ledger knows by now.
 void Reconciler::Review() {
   AttemptReviewQuery query;
-  query.started_after = question_->reading.since - absl::Seconds(1);
+  query.started_after = EarliestStart(question_->reading);
   query.upstream_ids.assign(question_->seen.begin(), question_->seen.end());
   query.with_accepted = !question_->whole;
   ports_.ledger.ReviewAttempts(std::move(query),
@@ -306,7 +309,11 @@ void Reconciler::OnCallback(std::string attempt_token, std::string upstream_id,
         }
         if (found->upstream_id == upstream_id) {  // known: this is about how the task goes on
           tracker_.LookNow({found->tenant, found->prediction_id});
-          if (orphans_.contains(upstream_id)) LookAtOrphan(upstream_id, absl::ZeroDuration());
+          if (orphans_.contains(upstream_id)) {
+            LookAtOrphan(upstream_id, absl::ZeroDuration());
+          } else if (found->result == AttemptResult::kOrphaned) {
+            FollowOrphans(/*news=*/true);
+          }
           std::move(done)(absl::OkStatus());
           return;
         }
@@ -346,6 +353,8 @@ void Reconciler::RecordOrphan(OrphanRecord record, int failures, Completion<absl
           return;
         }
         OnOrphanRecorded(record, recorded);
+        // What was reported as failed before may have been durable all the same, and news then.
+        if (failures > 0 && recorded.ok() && !recorded->news) FollowOrphans(/*news=*/true);
         std::move(done)(recorded.status());
       }));
 }
@@ -353,31 +362,41 @@ void Reconciler::RecordOrphan(OrphanRecord record, int failures, Completion<absl
 void Reconciler::OnOrphanRecorded(const OrphanRecord& record,
                                   const absl::StatusOr<OrphanResult>& recorded) {
   const Orphan& orphan = record.orphan;
-  const LogFields fields = {{"prediction", orphan.prediction_id},
-                            {"attempt", absl::StrCat(orphan.attempt_number)},
-                            {"upstream_id", orphan.upstream_id}};
   if (!recorded.ok()) {
     ports_.events.Log(LogLevel::kError,
-                      "upstream has a task for a prediction that the ledger no longer has", fields);
+                      "upstream has a task for a prediction that the ledger no longer has",
+                      {{"prediction", orphan.prediction_id}, {"upstream_id", orphan.upstream_id}});
     return;
   }
   tracker_.Refresh(recorded->prediction);
-  if (record.ended || !recorded->news) return;
-  DREAMGATE_FAILPOINT("reconcile.orphan_recorded");
+  if (recorded->news && !record.ended) Announce(orphan);
+}
+
+void Reconciler::Announce(const Orphan& orphan) {
   ports_.events.OrphanRecorded();
   ports_.events.Log(LogLevel::kError, "upstream has created a task that no live prediction follows",
-                    fields);
+                    {{"prediction", orphan.prediction_id},
+                     {"attempt", absl::StrCat(orphan.attempt_number)},
+                     {"upstream_id", orphan.upstream_id}});
   Follow(orphan);
 }
 
-void Reconciler::FollowOrphans() {
-  ports_.ledger.ListOrphans(lifeline_.Guard([this](absl::StatusOr<std::vector<Orphan>> orphans) {
-    if (!orphans.ok()) {
-      Later(kRecordBackoff.maximum, [this] { FollowOrphans(); });
-      return;
-    }
-    for (Orphan& orphan : *orphans) Follow(std::move(orphan));
-  }));
+void Reconciler::FollowOrphans(bool news) {
+  ports_.ledger.ListOrphans(
+      lifeline_.Guard([this, news](absl::StatusOr<std::vector<Orphan>> orphans) {
+        if (!orphans.ok()) {
+          Later(kRecordBackoff.maximum, [this, news] { FollowOrphans(news); });
+          return;
+        }
+        for (const Orphan& orphan : *orphans) {
+          if (orphans_.contains(orphan.upstream_id)) continue;
+          if (news) {
+            Announce(orphan);
+          } else {
+            Follow(orphan);
+          }
+        }
+      }));
 }
 
 void Reconciler::Follow(Orphan orphan) {
@@ -400,7 +419,8 @@ void Reconciler::OnOrphanSeen(const std::string& upstream_id, PollOutcome outcom
   if (found == orphans_.end()) return;
   FollowedOrphan& followed = found->second;
   const auto* observed = std::get_if<PollObserved>(&outcome);
-  const bool ended = observed != nullptr && IsTerminal(observed->task.state);
+  const bool ended = observed != nullptr && observed->task.upstream_id == upstream_id &&
+                     IsTerminal(observed->task.state);
   const bool expired =
       ports_.clock.Now() > followed.orphan.found_time + options_.upstream_retention;
   if (!ended && !expired) {

@@ -91,7 +91,10 @@ class Reconciler final : public EvidenceSink {
   // Tries until the ledger has it; `done` hears of the first try.
   void RecordOrphan(OrphanRecord record, int failures, Completion<absl::Status> done);
   void OnOrphanRecorded(const OrphanRecord& record, const absl::StatusOr<OrphanResult>& recorded);
-  void FollowOrphans();
+  // Counts and alarms, then follows.
+  void Announce(const Orphan& orphan);
+  // Those that the ledger has and that are not followed yet. `news`: nobody has been told of them.
+  void FollowOrphans(bool news);
   void Follow(Orphan orphan);
   void LookAtOrphan(const std::string& upstream_id, absl::Duration delay);
   void OnOrphanSeen(const std::string& upstream_id, PollOutcome outcome);

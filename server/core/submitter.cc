@@ -312,6 +312,11 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
              absl::CancelledError("cancelled by the caller before anything was sent"));
     return;
   }
+  // Its account is on record; another one's history says nothing of it.
+  if (ports_.upstream.KeyFingerprint() != flight->prediction->key_fingerprint) {
+    OnKeyChanged(flight);
+    return;
+  }
   flight->phase = Flight::Phase::kSending;
   CreateTaskRequest task;
   task.prompt = flight->prediction->input.prompt;
@@ -426,13 +431,7 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
   AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
                          not_sent.message};
   if (flight->known) {
-    Transition failed;
-    failed.state = State::kFailed;
-    failed.source = TransitionSource::kSubmitAnswer;
-    failed.failure =
-        Failure{FailureCode::kSubmitNotCreated,
-                absl::StrCat("upstream could not be reached: ", not_sent.message), 0, true};
-    Record(flight, std::move(failed), std::move(outcome), /*unless_bound=*/true);
+    RecordNotCreated(flight, not_sent.message, std::move(outcome));
     return;
   }
   const absl::Duration delay = FullJitter(kConnectBackoff, flight->not_sent++, ports_.random);
@@ -454,6 +453,29 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
   }
   flight->phase = Flight::Phase::kWaiting;
   flight->resend = ports_.timers.After(delay, [this, flight] { Send(flight); });
+}
+
+void Submitter::OnKeyChanged(const std::shared_ptr<Flight>& flight) {
+  constexpr absl::string_view kProblem = "the API key was changed before anything was sent";
+  AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+                         std::string(kProblem)};
+  if (flight->known) {
+    RecordNotCreated(flight, kProblem, std::move(outcome));
+    return;
+  }
+  Withdraw(flight, std::move(outcome), std::nullopt,
+           MakeError(Reason::kUpstreamUnreachable, absl::StrCat(kProblem, "; try again"),
+                     {.retry_after = absl::Seconds(1)}));
+}
+
+void Submitter::RecordNotCreated(const std::shared_ptr<Flight>& flight, absl::string_view problem,
+                                 AttemptOutcome outcome) {
+  Transition failed;
+  failed.state = State::kFailed;
+  failed.source = TransitionSource::kSubmitAnswer;
+  failed.failure = Failure{FailureCode::kSubmitNotCreated,
+                           absl::StrCat("nothing was sent upstream: ", problem), 0, true};
+  Record(flight, std::move(failed), std::move(outcome), /*unless_bound=*/true);
 }
 
 void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transition,
@@ -496,26 +518,31 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
   request.prediction_id = flight->prediction->id;
   request.attempt_outcome = std::move(outcome);
   request.remember = std::move(remember);
-  Reject(
-      std::move(request), 0,
-      [this, flight, error = std::move(error), unrecorded = std::move(unrecorded)](bool durable) {
-        if (durable) {
-          DREAMGATE_FAILPOINT("submit.rejection_recorded");
-          tracker_.Forget(KeyOf(*flight->prediction));
-          Land(flight);
-        }
-        AnswerCallers(flight, durable ? error : unrecorded);
-        if (durable) {
-          SubmitSuccessors(*flight);
-          return;
-        }
-        for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
-          Refuse(std::move(successor.done),
-                 MakeError(Reason::kLedgerUnavailable,
-                           "an earlier call with this request_id is being undone; try again",
-                           {.retry_after = kRetryHint}));
-        }
-      });
+  Reject(std::move(request), 0,
+         [this, flight, error = std::move(error),
+          unrecorded = std::move(unrecorded)](const absl::Status& written) {
+           if (ReasonOf(written) == Reason::kLedgerUnavailable) {  // it is tried again
+             AnswerCallers(flight, unrecorded);
+             for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
+               Refuse(std::move(successor.done),
+                      MakeError(Reason::kLedgerUnavailable,
+                                "an earlier call with this request_id is being undone; try again",
+                                {.retry_after = kRetryHint}));
+             }
+             return;
+           }
+           DREAMGATE_FAILPOINT("submit.rejection_recorded");
+           const PredictionKey key = KeyOf(*flight->prediction);
+           Land(flight);
+           if (!written.ok() && tracker_.HasTask(key)) {
+             // A callback was faster: the task exists, and evidence wins over a refusal.
+             AnswerCallers(flight, tracker_.Find(key));
+           } else {
+             tracker_.Forget(key);
+             AnswerCallers(flight, error);
+           }
+           SubmitSuccessors(*flight);
+         });
 }
 
 void Submitter::SubmitSuccessors(Flight& flight) {
@@ -525,15 +552,13 @@ void Submitter::SubmitSuccessors(Flight& flight) {
 }
 
 void Submitter::Reject(RejectRequest request, int failures,
-                       absl::AnyInvocable<void(bool durable)> tried) {
+                       absl::AnyInvocable<void(const absl::Status& written)> tried) {
   RejectRequest again = request;
   ports_.ledger.Reject(
       std::move(request), lifeline_.Guard([this, again = std::move(again), failures,
                                            tried = std::move(tried)](absl::Status written) mutable {
-        // Any other error is final: there is nothing to reject, the reservation never took effect.
-        const bool durable = ReasonOf(written) != Reason::kLedgerUnavailable;
-        tried(durable);
-        if (durable) return;
+        tried(written);
+        if (ReasonOf(written) != Reason::kLedgerUnavailable) return;
         const uint64_t retry = next_reject_++;
         reject_retries_[retry] = ports_.timers.After(
             FullJitter(kRejectBackoff, failures, ports_.random),
@@ -622,7 +647,7 @@ void Submitter::Recover(const Unfinished& left_behind) {
     request.tenant = prediction.tenant;
     request.prediction_id = prediction.id;
     request.attempt_outcome = std::move(outcome);
-    Reject(std::move(request), 0, [](bool) {});
+    Reject(std::move(request), 0, [](const absl::Status&) {});
     return;
   }
   tracker_.Adopt(left_behind.prediction);

@@ -19,6 +19,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/core/gateway.h"
 #include "server/core/ids.h"
 #include "server/core/lifeline.h"
@@ -62,6 +63,7 @@ class Submitter {
   void OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome outcome);
   void OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected);
   void OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent);
+  void OnKeyChanged(const std::shared_ptr<Flight>& flight);
 
   // Those who had to wait for what becomes of `flight` begin anew.
   void SubmitSuccessors(Flight& flight);
@@ -70,13 +72,18 @@ class Submitter {
   // Records a state and answers with what was committed. `unless_bound`: not if a task has been found.
   void Record(const std::shared_ptr<Flight>& flight, Transition transition, AttemptOutcome outcome,
               bool unless_bound = false);
+  // The end of a prediction that callers know and whose POST never left.
+  void RecordNotCreated(const std::shared_ptr<Flight>& flight, absl::string_view problem,
+                        AttemptOutcome outcome);
   // Withdraws the prediction, answers with `error`, and remembers the rejection or frees the
   // request_id, which stays taken until that is durable.
   void Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome outcome,
                 std::optional<Rejection> remember, absl::Status error);
-  // Tries until it is durable or the ledger knows of nothing to reject, and calls `tried` after every
-  // try.
-  void Reject(RejectRequest request, int failures, absl::AnyInvocable<void(bool durable)> tried);
+  // Tries until the ledger has answered, and calls `tried` after every try. An error other than
+  // LEDGER_UNAVAILABLE is final: there is nothing to reject because the reservation never took effect,
+  // or what was reserved has been shown meanwhile.
+  void Reject(RejectRequest request, int failures,
+              absl::AnyInvocable<void(const absl::Status& written)> tried);
 
   void AnswerCallers(const std::shared_ptr<Flight>& flight,
                      absl::StatusOr<std::shared_ptr<const Prediction>> result);

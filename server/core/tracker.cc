@@ -359,9 +359,39 @@ void Tracker::Drop(const PredictionKey& key, Observation observation, absl::stri
       outcome->upstream_id != upstream_id) {
     evidence_sink_->OnUnboundTask(key, *outcome);
   }
-  if (!observation.done || current == nullptr) return;
+  if (!observation.done) return;
+  if (current == nullptr) {
+    Settle(key, std::move(observation.done), 0);
+    return;
+  }
   ports_.executor.Post(lifeline_.Guard(
       [done = std::move(observation.done), current]() mutable { std::move(done)(current); }));
+}
+
+// It has ended meanwhile: how, the ledger knows.
+void Tracker::Settle(const PredictionKey& key, Completion<std::shared_ptr<const Prediction>> done,
+                     int failures) {
+  ports_.ledger.Load(
+      key.first, key.second,
+      lifeline_.Guard([this, key, done = std::move(done),
+                       failures](absl::StatusOr<StoredPrediction> stored) mutable {
+        if (stored.ok()) {
+          std::move(done)(std::make_shared<const Prediction>(Fold(*std::move(stored))));
+          return;
+        }
+        if (absl::IsNotFound(stored.status())) {
+          ports_.events.Log(LogLevel::kError, "prediction vanished from the ledger",
+                            {{"prediction", key.second}});
+          return;
+        }
+        const uint64_t retry = next_settle_++;
+        settle_retries_[retry] =
+            ports_.timers.After(FullJitter(kWriteBackoff, failures, ports_.random),
+                                [this, retry, key, done = std::move(done), failures]() mutable {
+                                  settle_retries_.erase(retry);
+                                  Settle(key, std::move(done), failures + 1);
+                                });
+      }));
 }
 
 void Tracker::CountUnresolved(const Prediction* was, const Prediction* is) {
@@ -489,7 +519,8 @@ void Tracker::OnTask(const PredictionKey& key, TaskObservation task) {
     return;
   }
   DREAMGATE_FAILPOINT("track.poll_answered");
-  last_get_success_ = ports_.clock.Now();
+  const bool same_key = entry->current->key_fingerprint == ports_.upstream.KeyFingerprint();
+  if (same_key) last_get_success_ = ports_.clock.Now();
   entry->poll_failures = 0;
   entry->not_found = 0;
   entry->last_observed = ports_.clock.Now();
@@ -519,16 +550,19 @@ void Tracker::OnPollFailed(const PredictionKey& key, const PollFailed& failed) {
   if (!retry_budget_.TrySpend()) delay = kPollBackoff.maximum;
   if (failed.problem == PollProblem::kNotFound) {
     const absl::Time now = ports_.clock.Now();
+    // Another account's key does not know the task; that says nothing about it.
+    if (entry->current->key_fingerprint != ports_.upstream.KeyFingerprint()) {
+      entry->not_found = 0;
+      SchedulePoll(key, std::max(delay, kNotFoundInterval));
+      return;
+    }
     if (entry->not_found == 0) entry->not_found_since = now;
     if (entry->not_found == 0 || (now - entry->not_found_latest >= kNotFoundInterval &&
                                   last_get_success_ > entry->not_found_latest)) {
       ++entry->not_found;
       entry->not_found_latest = now;
     }
-    // Another account's key does not know the task; that says nothing about it.
-    const bool same_key = entry->current->key_fingerprint == ports_.upstream.KeyFingerprint();
-    if (same_key && entry->not_found >= kNotFoundLooks &&
-        now - entry->not_found_since >= kNotFoundPeriod) {
+    if (entry->not_found >= kNotFoundLooks && now - entry->not_found_since >= kNotFoundPeriod) {
       Observation lost;
       lost.transition.state = State::kFailed;
       lost.transition.source = TransitionSource::kPoll;

@@ -75,8 +75,7 @@ class Tracker {
 
   // Begins to follow a prediction that is not terminal.
   void Adopt(std::shared_ptr<const Prediction> prediction);
-  // Observations of predictions that are not followed (any more) are dropped and counted, their
-  // `done` is not called.
+  // Observations of predictions that are not followed (any more) are dropped and counted.
   void Record(const PredictionKey& key, Observation observation);
   // What somebody has just read from the ledger. It is news if a write that had failed is durable all
   // the same; without it, a reader of the ledger would be ahead of a reader of this tracker.
@@ -156,6 +155,9 @@ class Tracker {
   // `upstream_id`: the task that the prediction has, or will have once all that waits is written.
   void Drop(const PredictionKey& key, Observation observation, absl::string_view why,
             const std::shared_ptr<const Prediction>& current, absl::string_view upstream_id);
+  // Calls `done` with what the ledger has, as soon as it can be read.
+  void Settle(const PredictionKey& key, Completion<std::shared_ptr<const Prediction>> done,
+              int failures);
   void OnAdvanced(const PredictionKey& key);
   void CountUnresolved(const Prediction* was, const Prediction* is);
 
@@ -184,6 +186,8 @@ class Tracker {
   bool paused_ = false;
   PredictionKey last_probed_;
   std::unique_ptr<Timers::Timer> probe_timer_;
+  uint64_t next_settle_ = 0;
+  std::map<uint64_t, std::unique_ptr<Timers::Timer>> settle_retries_;
   Lifeline lifeline_;
 };
 

@@ -15,14 +15,6 @@ absl::Status RuleBroken(absl::string_view what) {
   return core::MakeError(core::Reason::kInternal, what);
 }
 
-std::shared_ptr<const core::Prediction> Fold(const core::StoredPrediction& stored) {
-  core::Prediction prediction = stored.initial;
-  for (const core::Transition& transition : stored.transitions) {
-    prediction = core::Apply(std::move(prediction), transition);
-  }
-  return std::make_shared<const core::Prediction>(std::move(prediction));
-}
-
 // What has ended changes no more, and what was rejected never becomes a prediction after all.
 bool MayFollow(const CurrentRow& row, const core::Transition& transition) {
   return !row.rejected && core::IsLegalTransition(row.prediction->state, transition.state);
@@ -52,9 +44,10 @@ absl::StatusOr<std::optional<CurrentRow>> Operations::FindCurrent(const Predicti
   absl::StatusOr<std::optional<LoadedPrediction>> loaded = records_.Load(key);
   if (!loaded.ok()) return loaded.status();
   if (!loaded->has_value()) return std::optional<CurrentRow>();
-  return std::optional<CurrentRow>(CurrentRow{.prediction = Fold((*loaded)->stored),
-                                              .rejected = (*loaded)->rejected,
-                                              .owner_epoch = (*loaded)->owner_epoch});
+  return std::optional<CurrentRow>(CurrentRow{
+      .prediction = std::make_shared<const core::Prediction>(core::Fold((*loaded)->stored)),
+      .rejected = (*loaded)->rejected,
+      .owner_epoch = (*loaded)->owner_epoch});
 }
 
 absl::Status Operations::RecordOutcome(const PredictionKey& key,
@@ -243,9 +236,11 @@ absl::StatusOr<core::AttemptReview> Operations::Run(const core::AttemptReviewQue
       records_.OpenAttempts(query.started_after);
   if (!open.ok()) return open.status();
   review.open = *std::move(open);
-  auto accepted = records_.AcceptedTasks(query.started_after);
-  if (!accepted.ok()) return accepted.status();
-  review.accepted = *std::move(accepted);
+  if (query.with_accepted) {
+    auto accepted = records_.AcceptedTasks(query.started_after);
+    if (!accepted.ok()) return accepted.status();
+    review.accepted = *std::move(accepted);
+  }
 
   std::vector<std::string> asked = query.upstream_ids;
   std::sort(asked.begin(), asked.end());

@@ -161,7 +161,7 @@ absl::StatusOr<std::unique_ptr<Records>> Records::Prepare(Database& database) {
                     "AND p.rejected = 0 "
                     "ORDER BY a.start_time, a.tenant, a.prediction_id, a.number")},
       {&records->accepted_tasks_,
-       "SELECT a.upstream_id, a.outcome_time, p.key_fingerprint "
+       "SELECT a.upstream_id, a.start_time, a.outcome_time, p.key_fingerprint "
        "FROM attempts AS a JOIN predictions AS p USING (tenant, prediction_id) "
        "WHERE a.outcome = 1 AND a.start_time >= ? ORDER BY a.start_time"},
       {&records->is_accepted_,
@@ -514,7 +514,8 @@ absl::StatusOr<std::vector<core::AttemptReview::Accepted>> Records::AcceptedTask
   while (cursor.Next()) {
     core::AttemptReview::Accepted task;
     task.upstream_id = cursor.Text();
-    task.time = cursor.Time();
+    task.start_time = cursor.Time();
+    task.result_time = cursor.Time();
     task.key_fingerprint = cursor.Text();
     tasks.push_back(std::move(task));
   }

@@ -296,7 +296,8 @@ core::AttemptReview FakeLedger::RunReviewAttempts(const core::AttemptReviewQuery
                       attempt.result == core::AttemptResult::kAbsent;
     if (attempt.result == core::AttemptResult::kAccepted && query.with_accepted) {
       review.accepted.push_back(
-          {attempt.upstream_id, *attempt.result_time, attempt.key_fingerprint});
+          {attempt.upstream_id, attempt.attempt.start_time, *attempt.result_time,
+           attempt.key_fingerprint});
     } else if (open && !rows_.at({attempt.tenant, attempt.prediction_id}).rejected) {
       review.open.push_back(std::move(attempt));
     }

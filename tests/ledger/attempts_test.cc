@@ -200,13 +200,20 @@ TEST_F(AttemptsTest, TheReviewSaysWhichTasksUpstreamMustKnow) {
     EXPECT_TRUE(review.ok()) << review.status();
     if (!review.ok()) return ids;
     for (const auto& accepted : review->accepted) {
-      EXPECT_EQ(accepted.time, Second(500));
+      EXPECT_EQ(accepted.result_time, Second(500));
       EXPECT_EQ(accepted.key_fingerprint, "0123456789abcdef");
       ids.push_back(accepted.upstream_id);
     }
     return ids;
   };
   EXPECT_THAT(tasks(0), ElementsAre("up-1", "up-2"));
+  const core::AttemptReviewQuery without{
+      .started_after = Second(0), .upstream_ids = {"up-1"}, .with_accepted = false};
+  const auto review = Ask<absl::StatusOr<core::AttemptReview>>(*store_, without);
+  ASSERT_TRUE(review.ok()) << review.status();
+  EXPECT_THAT(review->accepted, IsEmpty());
+  EXPECT_THAT(review->open, SizeIs(1));
+  EXPECT_THAT(review->bound, ElementsAre("up-1"));
   EXPECT_THAT(tasks(2), ElementsAre("up-2"));
   EXPECT_THAT(tasks(3), IsEmpty());
 }

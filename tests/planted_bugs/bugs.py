@@ -1,0 +1,154 @@
+"""The bugs that planted_bugs.py plants: mistakes that somebody could make, one at a time."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bug:
+    name: str
+    costs: str  # what would happen to users
+    changes: tuple[tuple[str, str, str], ...]  # (file, text that is there once, text instead)
+
+
+SUBMITTER = "server/core/submitter.cc"
+TRACKER = "server/core/tracker.cc"
+RECONCILER = "server/core/reconciler.cc"
+EVIDENCE = "server/core/evidence.cc"
+WATCH_HUB = "server/core/watch_hub.cc"
+STATES = "server/core/state_machine.cc"
+OPERATIONS = "server/ledger/operations.cc"
+STORE = "server/ledger/store.cc"
+LEDGER_FILE = "server/ledger/ledger_file.cc"
+RECORDS = "server/ledger/records.cc"
+
+BUGS = [
+    # ------------------------------------------------------------------------------------ one payment
+    Bug("send-before-submitting-is-durable",
+        "a crash while queued work is sent makes it look unsent: paid twice",
+        ((SUBMITTER, "    LeaveQueue(flight);\n", "    Send(flight);\n"),)),
+    Bug("repeat-the-post-when-its-outcome-is-unknown",
+        "a lost answer is paid twice",
+        ((SUBMITTER, "} else if (!flight->unresolved) {",
+          "} else if (flight->not_sent == 0 && !flight->unresolved) {\n"
+          "    OnNotSent(flight, CreateNotSent{\"?\"});\n"
+          "  } else if (!flight->unresolved) {"),)),
+    Bug("forget-what-a-crash-left-in-flight",
+        "the caller's retry after a crash is paid twice",
+        ((STATES, "    case State::kQueued: return Recovery::kWithdraw;\n    case State::kSubmitting:\n",
+          "    case State::kQueued:\n    case State::kSubmitting: return Recovery::kWithdraw;\n"),)),
+    Bug("withdraw-at-the-soft-timeout",
+        "the caller's retry after a slow answer is paid twice",
+        ((SUBMITTER, "    case Flight::Phase::kSending: {\n",
+          "    case Flight::Phase::kSending: {\n"
+          "      if (!flight->known) {\n"
+          "        Withdraw(flight, std::move(outcome), std::nullopt, QueueTimeout());\n"
+          "        return;\n"
+          "      }\n"),)),
+    Bug("answer-another-payload-with-the-first-one",
+        "a caller gets a video of something else",
+        ((OPERATIONS, "  if ((*holder)->canonical != reservation.canonical) return core::ReserveConflict{};\n", ""),)),
+    Bug("forget-rejections",
+        "a prompt that upstream has refused is sent anew with each retry",
+        ((SUBMITTER, "  const bool remember = rejected.reason", "  const bool remember = false && rejected.reason"),)),
+    Bug("answer-before-the-commit",
+        "a crash loses a submission that was acknowledged",
+        ((SUBMITTER, "  tracker_.Record(KeyOf(*flight->prediction), std::move(observation));\n}\n\nvoid Submitter::Withdraw",
+          "  Land(flight);\n  AnswerCallers(flight, flight->prediction);\n"
+          "  tracker_.Record(KeyOf(*flight->prediction), std::move(observation));\n}\n\nvoid Submitter::Withdraw"),)),
+    Bug("do-not-insist-on-an-acceptance",
+        "a full disk loses the id of a paid task",
+        (("server/core/tracker.h", "  bool insist = true;\n", "  bool insist = false;\n"),)),
+    Bug("ignore-late-answers",
+        "a video whose acceptance came late is given up",
+        ((SUBMITTER, "  if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n",
+          "  if (flight->unresolved) return;\n"
+          "  if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n"),)),
+    Bug("let-a-late-refusal-fail-a-task-that-was-found",
+        "a paid video is reported as failed",
+        ((TRACKER, "         (!observation.unless_bound || upstream_id.empty());",
+          "         (true || upstream_id.empty());"),)),
+
+    # ------------------------------------------------------------------------------------ evidence
+    Bug("bind-tasks-that-somebody-has",
+        "two callers get one video, and the other one is lost",
+        ((EVIDENCE, "    if (!std::binary_search(review.bound.begin(), review.bound.end(), item.upstream_id)) {\n",
+          "    if (item.upstream_id.empty() || !review.bound.empty() || review.bound.empty()) {\n"),)),
+    Bug("bind-when-nobody-can-tell-whose",
+        "a caller gets another client's video",
+        ((EVIDENCE, "    bool clear = items.size() == owners.size();\n",
+          "    if (items.size() > owners.size()) items.resize(owners.size());\n    bool clear = true;\n"),)),
+    Bug("bind-while-a-twin-is-in-flight",
+        "the task of a POST in flight is given to another caller",
+        ((EVIDENCE, "[](const StoredAttempt* attempt) { return IsInFlight(*attempt); })) {",
+          "[](const StoredAttempt* attempt) { return attempt == nullptr; })) {"),)),
+    Bug("believe-the-first-reading",
+        "a history that lags makes a paid task look absent",
+        ((EVIDENCE, "constexpr int kReadings = 3;", "constexpr int kReadings = 1;"),
+         (EVIDENCE, "reading.begun - now.first >= settle_time_", "reading.begun - now.first >= absl::ZeroDuration()"))),
+    Bug("take-a-task-without-input-for-another's",
+        "a paid task that history shows without its input counts as absent",
+        ((EVIDENCE, "(!item->input || item->input->seed", "(item->input && item->input->seed"),)),
+    Bug("conclude-absence-while-the-post-is-on-the-wire",
+        "a slow POST is given up, or sent again, before its answer",
+        ((RECONCILER, "        !submitter_.OnTheWire({attempt.tenant, attempt.prediction_id})) {", "        true) {"),)),
+    Bug("believe-another-account's-history",
+        "after a switch of keys every unknown submission looks absent",
+        ((EVIDENCE, "    if (attempt->key_fingerprint != reading.key_fingerprint || start < reading.since ||",
+          "    if (start < reading.since ||"),)),
+    Bug("believe-a-history-that-leaves-out",
+        "a history that lags by more than it settles makes paid tasks look absent",
+        ((EVIDENCE, "  if (!IsConsistent(reading, review)) {\n", "  if (!IsConsistent(reading, review) && shown_.empty()) {\n"),)),
+    Bug("send-again-without-limit",
+        "an account is emptied by a history that shows nothing",
+        ((RECONCILER, "attempt.attempt.number > options_.resend_after_absence", "options_.resend_after_absence < 0"),)),
+    Bug("drop-orphans",
+        "videos that were paid for and came late are lost",
+        ((TRACKER, "    evidence_sink_->OnUnboundTask(key, *outcome);\n", ""),)),
+    Bug("forget-orphans-at-a-restart",
+        "their videos are never fetched",
+        ((RECONCILER, "  FollowOrphans(/*news=*/false);\n  whole_due_ = true;\n", "  whole_due_ = true;\n"),)),
+    Bug("ask-only-about-what-is-unresolved",
+        "tasks of given-up predictions are never found",
+        ((RECONCILER, "  if (question.whole) question.reading.since = now - options_.upstream_retention;\n", ""),)),
+
+    # ------------------------------------------------------------------------------------ the ledger
+    Bug("forget-the-commit",
+        "nothing is durable",
+        ((STORE, "  return records_->Commit();\n}\n\nResult Store::RunUnderSavepoint", "  return records_->Rollback();\n}\n\nResult Store::RunUnderSavepoint"),)),
+    Bug("do-not-sync",
+        "a power loss takes back what callers were told",
+        ((LEDGER_FILE, "PRAGMA synchronous = FULL;", "PRAGMA synchronous = OFF;"),)),
+    Bug("trust-the-log-after-a-failed-sync",
+        "a crash takes back what was read after the trouble",
+        ((STORE, "  if (!log_in_doubt_) return absl::OkStatus();\n", "  if (log_in_doubt_ || !log_in_doubt_) return absl::OkStatus();\n"),)),
+    Bug("keep-a-failed-operation's-traces",
+        "half an operation becomes durable with the rest of its batch",
+        ((STORE, "    records_->RollbackToSavepoint().IgnoreError();\n", ""),)),
+
+    # ------------------------------------------------------------------------------------ watching
+    Bug("miss-what-is-committed-while-reading",
+        "a watcher waits for ever",
+        ((WATCH_HUB, "    feed.arrived.push_back(prediction);\n", ""),)),
+    Bug("repeat-the-position",
+        "a resumed watcher sees a transition twice",
+        ((WATCH_HUB, "log[cursor].sequence <= *newcomer.after_sequence", "log[cursor].sequence < *newcomer.after_sequence"),)),
+    Bug("show-what-may-be-taken-back",
+        "a list shows a prediction that is rejected a moment later",
+        (("server/core/prediction.cc", "    if (entry.state != State::kQueued && entry.state != State::kSubmitting) return true;\n",
+          "    if (entry.sequence > 0) return true;\n"),)),
+    Bug("let-states-go-backwards",
+        "a late observation undoes a terminal state",
+        ((STATES, "    case State::kCompleted:\n    case State::kFailed:\n    case State::kCancelled:\n    case State::kTimedOut:\n    case State::kDeleted: return false;\n  }\n  return false;\n}\n\nabsl::string_view AttemptResultName",
+          "    case State::kCompleted:\n    case State::kFailed:\n    case State::kCancelled:\n    case State::kTimedOut:\n    case State::kDeleted: return to != from;\n  }\n  return false;\n}\n\nabsl::string_view AttemptResultName"),)),
+    Bug("stop-looking-after-a-failed-look",
+        "a prediction never ends",
+        ((TRACKER, "  delay = std::max(\n      {delay, options_.poll_min_interval,", "  if (entry->poll_failures > 2) return;\n  delay = std::max(\n      {delay, options_.poll_min_interval,"),)),
+    Bug("fail-at-the-first-404",
+        "a paid video is given up because one machine did not know it yet",
+        ((TRACKER, "constexpr int kNotFoundLooks = 5;", "constexpr int kNotFoundLooks = 1;"),
+         (TRACKER, "constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);", "constexpr absl::Duration kNotFoundPeriod = absl::ZeroDuration();"))),
+    Bug("prune-by-age-alone",
+        "work in progress is forgotten, and its request_id pays again",
+        ((RECORDS, "FROM predictions WHERE end_time < ? \"\n       \"AND (state >= ? OR rejected = 1) ORDER BY end_time LIMIT ?\"",
+          "FROM predictions WHERE create_time < ? \"\n       \"AND state >= ? - 9 LIMIT ?\""),)),
+]

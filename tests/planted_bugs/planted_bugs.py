@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Plants one bug after the other in a copy of the source and shows that a test catches it.
+
+A test suite is worth what it would catch. Each bug in bugs.py is a mistake that somebody could make:
+two steps swapped, a check skipped, a commit forgotten. For each, the copy is changed, built, and judged
+by the deterministic simulation and by the unit tests; at least one must fail. The copy as it is must
+pass first.
+
+    tests/planted_bugs/planted_bugs.py              all of them
+    tests/planted_bugs/planted_bugs.py NAME...      only these
+    tests/planted_bugs/planted_bugs.py --list
+
+Takes about half a minute a bug on two cores. Exit code 1 if a bug survives.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bugs import BUGS
+
+ROOT = Path(__file__).resolve().parents[2]
+# What judges, in this order. The simulation stops at the first violation.
+SEEDS = 1500
+JUDGES = {
+    "simulation": ["tests/simulation/simulation", "--seeds", str(SEEDS), "--jobs", str(os.cpu_count())],
+    "core_test": ["tests/core/core_test", "--gtest_brief=1"],
+    "ledger_test": ["tests/ledger/ledger_test", "--gtest_brief=1"],
+}
+PATIENCE_SECONDS = 300  # a judge that hangs has noticed as well
+
+
+def copy_source(target):
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+                            check=True, capture_output=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        source = ROOT / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+
+
+def configure(source, build):
+    subprocess.run(["cmake", "-S", source, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug",
+                    "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1", "-DCMAKE_CXX_COMPILER_LAUNCHER=ccache",
+                    "-DDREAMGATE_BUILD_GRPC=OFF"],
+                   check=True, stdout=subprocess.DEVNULL)
+
+
+def compile_judges(build):
+    return subprocess.run(["ninja", "-C", build, *JUDGES], capture_output=True, text=True)
+
+
+def failing_judges(build, all_of_them):
+    """The names of those that fail; the first only, unless all are asked for."""
+    failing = []
+    for name, command in JUDGES.items():
+        try:
+            code = subprocess.run([build / command[0], *command[1:]], timeout=PATIENCE_SECONDS,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+        if code != 0:
+            failing.append(name)
+            if not all_of_them:
+                break
+    return failing
+
+
+def plant(source, bug):
+    """Changes the files; returns what they held. Every text to replace must be there exactly once."""
+    before = {}
+    for file, old, new in bug.changes:
+        path = source / file
+        text = path.read_text()
+        before.setdefault(path, text)
+        if text.count(old) != 1:
+            for restored, content in before.items():
+                restored.write_text(content)
+            raise SystemExit(f"{bug.name}: {file} holds this {text.count(old)} times, not once: {old!r}\n"
+                             "The code has changed; change bugs.py as well.")
+        path.write_text(text.replace(old, new))
+    return before
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--list", action="store_true", help="name the bugs and what each would cost")
+    parser.add_argument("--all-judges", action="store_true", help="ask every judge, not only until one fails")
+    options = parser.parse_args()
+    unknown = set(options.names) - {bug.name for bug in BUGS}
+    if unknown:
+        parser.error(f"no such bug: {', '.join(sorted(unknown))}; --list names them")
+    bugs = [bug for bug in BUGS if not options.names or bug.name in options.names]
+    width = max(len(bug.name) for bug in bugs)
+    if options.list:
+        for bug in bugs:
+            print(f"{bug.name:{width}}  {bug.costs}")
+        return 0
+
+    survivors = []
+    with tempfile.TemporaryDirectory(prefix="dreamgate-bugs-") as scratch:
+        source, build = Path(scratch) / "source", Path(scratch) / "build"
+        copy_source(source)
+        configure(source, build)
+        built = compile_judges(build)
+        if built.returncode != 0:
+            sys.exit(f"the source does not build:\n{built.stdout[-3000:]}")
+        if failing := failing_judges(build, all_of_them=True):
+            sys.exit(f"without any bug, these fail already: {', '.join(failing)}")
+        print(f"{'(none)':{width}}  passes", flush=True)
+        for bug in bugs:
+            began = time.monotonic()
+            before = plant(source, bug)
+            built = compile_judges(build)
+            if built.returncode != 0:
+                verdict = "DOES NOT BUILD:\n" + built.stdout[-2000:]
+                survivors.append(bug.name)
+            elif failing := failing_judges(build, options.all_judges):
+                verdict = f"caught by {', '.join(failing)}"
+            else:
+                verdict = "SURVIVES"
+                survivors.append(bug.name)
+            for path, content in before.items():
+                path.write_text(content)
+            print(f"{bug.name:{width}}  {verdict}  ({time.monotonic() - began:.0f} s)", flush=True)
+    print(f"{len(bugs)} bugs planted, {len(bugs) - len(survivors)} caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
