@@ -1,6 +1,6 @@
-// Whether a number that was read from a row is one of an enumeration's values: a row may be damaged or
-// written by hand. Private to this room; pure functions. A value that core gains and that is missing
-// here fails to compile (-Wswitch), so that nothing is written that could not be read.
+// Whether a number that was read from a row is one of an enumeration's values: a row may be damaged
+// or written by hand. Private to this room; pure functions. A value that core gains and that is
+// missing here fails to compile (-Wswitch), so that nothing is written that could not be read.
 #ifndef DREAMGATE_SERVER_LEDGER_KNOWN_VALUES_H_
 #define DREAMGATE_SERVER_LEDGER_KNOWN_VALUES_H_
 

@@ -48,15 +48,15 @@ class LedgerThread final : public core::Ledger {
   void Prune(absl::Time ended_before, int most,
              core::Completion<absl::StatusOr<int>> done) override;
 
-  // Copies the whole ledger into the new file `path` (mode 0600), a piece between any two batches, one
-  // backup after the other. The copy opens as a ledger and has everything that was committed before
-  // the call. AlreadyExistsError if there is such a file, UnavailableError if it cannot be written,
+  // Copies the whole ledger into the new file `path` (mode 0600), a piece between any two batches,
+  // one backup after the other. The copy opens as a ledger and has everything that was committed
+  // before the call. AlreadyExistsError if there is such a file, UnavailableError if it cannot be written,
   // LEDGER_UNAVAILABLE if the ledger has trouble or stops meanwhile; then no file is left.
   void Backup(std::string path, core::Completion<absl::Status> done);
 
-  // Finishes everything queued but backups, which it gives up, posts the results, closes the file (which
-  // frees its lock) and joins the thread. What is called afterwards completes with LEDGER_UNAVAILABLE. Idempotent. Not from the
-  // ledger thread; blocks for as long as the disk takes.
+  // Finishes everything queued but backups, which it gives up, posts the results, closes the file
+  // (which frees its lock) and joins the thread. What is called afterwards completes with
+  // LEDGER_UNAVAILABLE. Idempotent. Not from the ledger thread; blocks for as long as the disk takes.
   void Stop();
 
  private:

@@ -1,6 +1,6 @@
 // A copy of the whole ledger in the making, a few pages at a time, while the ledger goes on being
-// written: SQLite carries what its own connection commits meanwhile over to the copy. Owned by `Store`,
-// private to this room.
+// written: SQLite carries what its own connection commits meanwhile over to the copy. Owned by
+// `Store`, private to this room.
 #ifndef DREAMGATE_SERVER_LEDGER_ONLINE_COPY_H_
 #define DREAMGATE_SERVER_LEDGER_ONLINE_COPY_H_
 
@@ -26,8 +26,8 @@ class OnlineCopy {
   OnlineCopy(const OnlineCopy&) = delete;
   OnlineCopy& operator=(const OnlineCopy&) = delete;
 
-  // Copies `pages` (> 0) more, and brings them to the disk. True: that was all, the file is whole and
-  // closed; not to be called again then, nor after an error.
+  // Copies `pages` (> 0) more, and brings them to the disk. True: that was all, the file is whole
+  // and closed; not to be called again then, nor after an error.
   absl::StatusOr<bool> Step(int pages);
 
  private:

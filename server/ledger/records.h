@@ -1,7 +1,7 @@
 // Rows to values and back: every SQL statement that touches predictions, transitions, attempts and
 // orphans, prepared once a connection. Knows no rules. Owned by `Store`, private to this room. Runs
-// inside whatever transaction is open. A row that cannot be what it holds is a DataLossError that names
-// the column.
+// inside whatever transaction is open. A row that cannot be what it holds is a DataLossError that
+// names the column.
 #ifndef DREAMGATE_SERVER_LEDGER_RECORDS_H_
 #define DREAMGATE_SERVER_LEDGER_RECORDS_H_
 
@@ -102,7 +102,8 @@ class Records {
 
   absl::StatusOr<bool> HasAttempt(const PredictionKey& key, int number);
   absl::StatusOr<std::optional<core::StoredAttempt>> FindAttempt(const std::string& token);
-  // What may have created a task that nobody has, of predictions that were not rejected, oldest first.
+  // What may have created a task that nobody has, of predictions that were not rejected. Oldest
+  // first.
   absl::StatusOr<std::vector<core::StoredAttempt>> OpenAttempts(absl::Time started_after);
   absl::StatusOr<std::vector<core::AttemptReview::Accepted>> AcceptedTasks(
       absl::Time started_after);

@@ -1,5 +1,5 @@
-// A ledger's file looked at or changed with plain SQL, by a connection of its own: while no store has it
-// open. For the ledger's tests.
+// A ledger's file looked at or changed with plain SQL, by a connection of its own: while no store has
+// it open. For the ledger's tests.
 #ifndef DREAMGATE_TESTS_LEDGER_SQL_TESTING_H_
 #define DREAMGATE_TESTS_LEDGER_SQL_TESTING_H_
 
