@@ -1,0 +1,142 @@
+#include "server/core/poll_budget.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace dreamgate::core {
+namespace {
+
+constexpr double kUnlimited = std::numeric_limits<double>::infinity();
+// Without a limit of the operator's: the time over which what was sent is remembered, and the least
+// rate that a 429 is taken to have refused.
+constexpr absl::Duration kSentMemory = absl::Seconds(10);
+constexpr double kLeastFullRate = 1;
+// However many 429s come, this share of the full rate keeps asking.
+constexpr double kLeastShare = 1.0 / 32;
+// A wait computed to end with a whole token may end a rounding error short of it.
+constexpr double kWholeToken = 1 - 1e-6;
+
+double BurstAt(double rate) { return std::max(1.0, rate); }
+
+}  // namespace
+
+PollBudget::PollBudget(double gets_per_second)
+    : limit_(std::max(0.0, gets_per_second)),
+      rate_(limit_ > 0 ? limit_ : kUnlimited),
+      full_rate_(rate_) {}
+
+bool PollBudget::limited() const { return !std::isinf(rate_); }
+
+void PollBudget::Schedule(const Key& key, absl::Time due, absl::Time now) {
+  Advance(now);
+  Withdraw(key);
+  const Place place(due, asked_++);
+  places_[key] = place;
+  queue_.emplace(place, key);
+}
+
+void PollBudget::Withdraw(const Key& key) {
+  const auto found = places_.find(key);
+  if (found == places_.end()) return;
+  queue_.erase(found->second);
+  places_.erase(found);
+}
+
+void PollBudget::WithdrawAll() {
+  queue_.clear();
+  places_.clear();
+}
+
+std::optional<absl::Time> PollBudget::NextTime(absl::Time now) {
+  Advance(now);
+  if (queue_.empty()) return std::nullopt;
+  absl::Time next = std::max({now, queue_.begin()->first.first, paused_until_});
+  if (limited() && tokens_ < kWholeToken) {
+    // During a pause no tokens come in.
+    const absl::Time since = std::max(now, paused_until_);
+    next = std::max(next, since + absl::Seconds((1 - tokens_) / rate_));
+  }
+  return next;
+}
+
+std::vector<PollBudget::Key> PollBudget::Take(absl::Time now) {
+  Advance(now);
+  std::vector<Key> taken;
+  if (now < paused_until_) return taken;
+  while (!queue_.empty() && queue_.begin()->first.first <= now) {
+    if (limited()) {
+      if (tokens_ < kWholeToken) break;
+      tokens_ = std::max(0.0, tokens_ - 1);
+    }
+    sent_ += 1;
+    const auto first = queue_.begin();
+    places_.erase(first->second);
+    taken.push_back(std::move(first->second));
+    queue_.erase(first);
+  }
+  return taken;
+}
+
+void PollBudget::OnRateLimited(absl::Time now, std::optional<absl::Duration> retry_after) {
+  Advance(now);
+  if (retry_after && *retry_after > absl::ZeroDuration()) {
+    paused_until_ = std::max(paused_until_, now + std::min(*retry_after, kLongestPause));
+  }
+  if (now - decreased_ < kDecreaseInterval) return;
+  decreased_ = now;
+  if (!limited()) {
+    full_rate_ = std::max(kLeastFullRate, sent_ / absl::ToDoubleSeconds(kSentMemory));
+    rate_ = full_rate_;
+  }
+  rate_ = std::max(rate_ / 2, full_rate_ * kLeastShare);
+  tokens_ = 0;
+}
+
+double PollBudget::rate(absl::Time now) {
+  Advance(now);
+  return rate_;
+}
+
+double PollBudget::SustainableGets(size_t in_flight, absl::Duration mean_duration, absl::Time now) {
+  Advance(now);
+  if (!limited() || in_flight == 0) return kUnlimited;
+  return rate_ * absl::ToDoubleSeconds(mean_duration) / static_cast<double>(in_flight);
+}
+
+void PollBudget::Advance(absl::Time now) {
+  if (advanced_ == absl::InfinitePast()) advanced_ = now;
+  if (now < advanced_) {
+    // The clock was set back: all that was agreed on moves with it.
+    const absl::Duration back = advanced_ - now;
+    std::map<Place, Key> moved;
+    for (auto& [place, key] : queue_) {
+      const Place earlier(place.first - back, place.second);
+      places_[key] = earlier;
+      moved.emplace(earlier, std::move(key));
+    }
+    queue_ = std::move(moved);
+    decreased_ -= back;
+    paused_until_ -= back;
+    advanced_ = now;
+  }
+  const absl::Duration passed = now - advanced_;
+  const double running = absl::ToDoubleSeconds(
+      std::max(absl::ZeroDuration(), now - std::max(advanced_, paused_until_)));
+  advanced_ = now;
+  sent_ *= std::exp(-absl::FDivDuration(passed, kSentMemory));
+  if (!limited() || running == 0) return;
+
+  const double before = rate_;
+  rate_ += full_rate_ * running / absl::ToDoubleSeconds(kRecovery);
+  if (limit_ > 0) {
+    rate_ = std::min(rate_, limit_);
+  } else if (rate_ >= 2 * full_rate_) {
+    rate_ = kUnlimited;
+    tokens_ = 1;
+    return;
+  }
+  tokens_ = std::min(BurstAt(rate_), tokens_ + (before + rate_) / 2 * running);
+}
+
+}  // namespace dreamgate::core

@@ -1,0 +1,230 @@
+#include "server/core/poll_budget.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace dreamgate::core {
+namespace {
+
+using testing::ElementsAre;
+using Key = PollBudget::Key;
+
+const absl::Time kStart = absl::FromUnixSeconds(1'000'000);
+
+Key Named(int number) { return {"tenant", absl::StrCat("p", number)}; }
+
+// Goes on until `end` as the one timer of the caller would; what is taken is looked at again
+// `interval` later. Answers when each look went out.
+std::vector<std::pair<absl::Time, Key>> Follow(PollBudget& budget, absl::Time now, absl::Time end,
+                                               absl::Duration interval) {
+  std::vector<std::pair<absl::Time, Key>> looks;
+  while (const auto next = budget.NextTime(now)) {
+    if (*next > end) break;
+    now = *next;
+    for (const Key& key : budget.Take(now)) {
+      looks.emplace_back(now, key);
+      budget.Schedule(key, now + interval, now);
+    }
+  }
+  return looks;
+}
+
+TEST(PollBudgetTest, WithoutALimitEverythingGoesOutWhenItIsDue) {
+  PollBudget budget(0);
+  budget.Schedule(Named(1), kStart + absl::Seconds(5), kStart);
+  budget.Schedule(Named(2), kStart + absl::Seconds(3), kStart);
+  EXPECT_EQ(budget.NextTime(kStart), kStart + absl::Seconds(3));
+  EXPECT_TRUE(budget.Take(kStart + absl::Seconds(2)).empty());
+  EXPECT_THAT(budget.Take(kStart + absl::Seconds(5)), ElementsAre(Named(2), Named(1)));
+  EXPECT_EQ(budget.NextTime(kStart + absl::Seconds(5)), std::nullopt);
+  EXPECT_TRUE(std::isinf(budget.rate(kStart + absl::Seconds(5))));
+}
+
+TEST(PollBudgetTest, EarliestDueGoesFirstHoweverLateItAsked) {
+  PollBudget budget(1);
+  for (int i = 1; i <= 3; ++i) {
+    budget.Schedule(Named(i), kStart + absl::Milliseconds(i), kStart);
+  }
+  budget.Schedule(Named(4), kStart, kStart);
+  std::vector<Key> order;
+  for (absl::Time now = kStart; budget.waiting() > 0;) {
+    now = *budget.NextTime(now);
+    for (const Key& key : budget.Take(now)) order.push_back(key);
+  }
+  EXPECT_THAT(order, ElementsAre(Named(4), Named(1), Named(2), Named(3)));
+}
+
+TEST(PollBudgetTest, EqualsGoInTheOrderOfAsking) {
+  PollBudget budget(0);
+  budget.Schedule({"b", "1"}, kStart, kStart);
+  budget.Schedule({"a", "1"}, kStart, kStart);
+  EXPECT_THAT(budget.Take(kStart), ElementsAre(Key("b", "1"), Key("a", "1")));
+}
+
+TEST(PollBudgetTest, APredictionHasOnePlace) {
+  PollBudget budget(1);
+  for (int i = 0; i < 1000; ++i) {
+    budget.Schedule(Named(i % 10), kStart + absl::Seconds(i), kStart);
+    EXPECT_LE(budget.waiting(), 10u);
+  }
+  EXPECT_EQ(budget.NextTime(kStart), kStart + absl::Seconds(990)) << "the latest wish counts";
+  for (int i = 0; i < 10; ++i) budget.Withdraw(Named(i));
+  budget.Withdraw(Named(0));
+  EXPECT_EQ(budget.waiting(), 0u);
+  budget.Schedule(Named(1), kStart, kStart);
+  budget.WithdrawAll();
+  EXPECT_EQ(budget.NextTime(kStart), std::nullopt);
+}
+
+TEST(PollBudgetTest, NoSecondSeesMoreThanTwiceTheRate) {
+  for (const double rate : {0.3, 1.0, 7.0, 50.0}) {
+    PollBudget budget(rate);
+    for (int i = 0; i < 300; ++i) budget.Schedule(Named(i), kStart, kStart);
+    const absl::Duration long_run = absl::Seconds(120);
+    const auto looks = Follow(budget, kStart, kStart + long_run, absl::Milliseconds(1));
+    EXPECT_NEAR(static_cast<double>(looks.size()), rate * 120, rate + 2);
+    for (size_t i = 0, first = 0; i < looks.size(); ++i) {
+      while (looks[i].first - looks[first].first > absl::Seconds(1)) ++first;
+      EXPECT_LE(static_cast<double>(i - first + 1), 2 * rate + 2) << rate;
+    }
+  }
+}
+
+TEST(PollBudgetTest, ATooSmallBudgetIsSharedAlikeAndStarvesNobody) {
+  PollBudget budget(10);
+  for (int i = 0; i < 200; ++i) budget.Schedule(Named(i), kStart, kStart);
+  std::map<Key, int> looks;
+  for (const auto& [time, key] :
+       Follow(budget, kStart, kStart + absl::Minutes(10), absl::Seconds(2))) {
+    ++looks[key];
+  }
+  ASSERT_EQ(looks.size(), 200u);
+  for (const auto& [key, count] : looks) EXPECT_NEAR(count, 30, 2) << key.second;
+}
+
+TEST(PollBudgetTest, ALateLookIsNotOvertakenByYoungerOnes) {
+  PollBudget budget(1);
+  budget.Schedule({"old", "1"}, kStart + absl::Seconds(1), kStart);
+  absl::Time now = kStart;
+  for (int i = 0; i < 1000; ++i) budget.Schedule(Named(i), kStart + absl::Seconds(2), kStart);
+  now = *budget.NextTime(now);
+  EXPECT_THAT(budget.Take(now), ElementsAre(Key("old", "1")));
+}
+
+TEST(PollBudgetTest, A429HalvesTheRateOnceAnInterval) {
+  PollBudget budget(40);
+  budget.OnRateLimited(kStart, std::nullopt);
+  for (int i = 0; i < 50; ++i) {
+    budget.OnRateLimited(kStart + absl::Milliseconds(i), std::nullopt);
+  }
+  EXPECT_NEAR(budget.rate(kStart + absl::Milliseconds(50)), 20, 0.1);
+  budget.OnRateLimited(kStart + PollBudget::kDecreaseInterval, std::nullopt);
+  EXPECT_LT(budget.rate(kStart + PollBudget::kDecreaseInterval), 12);
+}
+
+TEST(PollBudgetTest, TheRateComesBackInAStraightLineWithin30Seconds) {
+  PollBudget budget(40);
+  absl::Time now = kStart;
+  for (int i = 0; i < 100; ++i) {
+    budget.OnRateLimited(now, std::nullopt);
+    now += PollBudget::kDecreaseInterval;
+  }
+  const double low = budget.rate(now);
+  EXPECT_GT(low, 0);
+  EXPECT_LT(low, 8);
+  const double after_5s = budget.rate(now + absl::Seconds(5));
+  const double after_10s = budget.rate(now + absl::Seconds(10));
+  EXPECT_NEAR(after_10s - after_5s, after_5s - low, 0.1);
+  EXPECT_EQ(budget.rate(now + absl::Seconds(30)), 40) << "and never above";
+  EXPECT_EQ(budget.rate(now + absl::Hours(1)), 40);
+}
+
+TEST(PollBudgetTest, NothingGoesOutBeforeRetryAfterAndNoBurstFollows) {
+  PollBudget budget(10);
+  for (int i = 0; i < 100; ++i) budget.Schedule(Named(i), kStart, kStart);
+  budget.OnRateLimited(kStart, absl::Seconds(20));
+  budget.OnRateLimited(kStart, absl::Seconds(4));
+  EXPECT_TRUE(budget.Take(kStart + absl::Seconds(19)).empty());
+  EXPECT_GE(*budget.NextTime(kStart + absl::Seconds(19)), kStart + absl::Seconds(20));
+  const auto looks =
+      Follow(budget, kStart + absl::Seconds(19), kStart + absl::Seconds(22), absl::Minutes(1));
+  ASSERT_FALSE(looks.empty());
+  EXPECT_GE(looks.front().first, kStart + absl::Seconds(20));
+  EXPECT_LE(looks.size(), 12u) << "half the rate, for two seconds";
+}
+
+TEST(PollBudgetTest, AnAbsurdRetryAfterIsCutShort) {
+  PollBudget budget(0);
+  budget.Schedule(Named(1), kStart, kStart);
+  budget.OnRateLimited(kStart, absl::InfiniteDuration());
+  EXPECT_GE(*budget.NextTime(kStart), kStart + PollBudget::kLongestPause);
+  EXPECT_LE(*budget.NextTime(kStart), kStart + PollBudget::kLongestPause + absl::Seconds(3));
+}
+
+TEST(PollBudgetTest, WithoutALimitA429LimitsToHalfOfWhatWasSentAndPasses) {
+  PollBudget budget(0);
+  for (int i = 0; i < 100; ++i) budget.Schedule(Named(i), kStart, kStart);
+  Follow(budget, kStart, kStart + absl::Minutes(1), absl::Seconds(5));  // 20 a second
+  const absl::Time now = kStart + absl::Minutes(1);
+  budget.OnRateLimited(now, std::nullopt);
+  EXPECT_NEAR(budget.rate(now), 10, 5);
+  EXPECT_FALSE(std::isinf(budget.rate(now + absl::Seconds(15))));
+  EXPECT_TRUE(std::isinf(budget.rate(now + absl::Minutes(2))));
+}
+
+// Upstream bears 5 GETs a second; 200 predictions would like 100.
+TEST(PollBudgetTest, AStormOf429sCostsUpstreamAFewTimesWhatItBearsAtMost) {
+  PollBudget budget(100);
+  for (int i = 0; i < 200; ++i) budget.Schedule(Named(i), kStart, kStart);
+  double tokens = 5;
+  absl::Time now = kStart;
+  absl::Time refilled = kStart;
+  int sent = 0;
+  int refused = 0;
+  while (now < kStart + absl::Minutes(10)) {
+    now = std::max(*budget.NextTime(now), now);
+    tokens = std::min(5.0, tokens + 5 * absl::ToDoubleSeconds(now - refilled));
+    refilled = now;
+    for (const Key& key : budget.Take(now)) {
+      ++sent;
+      if (tokens >= 1) {
+        tokens -= 1;
+      } else {
+        ++refused;
+        budget.OnRateLimited(now, std::nullopt);
+      }
+      budget.Schedule(key, now + absl::Seconds(2), now);
+    }
+  }
+  EXPECT_GT(sent - refused, 5 * 600 / 2) << "what it bears is used";
+  EXPECT_LT(sent, 5 * 600 * 5 / 2) << "of 60,000 that were wished for";
+}
+
+TEST(PollBudgetTest, AClockThatIsSetBackDelaysNothing) {
+  PollBudget budget(10);
+  budget.Schedule(Named(1), kStart + absl::Seconds(3), kStart);
+  budget.Schedule(Named(2), kStart + absl::Seconds(4), kStart);
+  const absl::Time earlier = kStart - absl::Hours(5);
+  EXPECT_EQ(budget.NextTime(earlier), earlier + absl::Seconds(3));
+  budget.Withdraw(Named(2));
+  EXPECT_THAT(budget.Take(earlier + absl::Seconds(4)), ElementsAre(Named(1)));
+  EXPECT_EQ(budget.waiting(), 0u);
+}
+
+TEST(PollBudgetTest, WhatIsSustainableFollowsFromRateDurationAndNumber) {
+  PollBudget budget(10);
+  EXPECT_NEAR(budget.SustainableGets(100, absl::Seconds(120), kStart), 12, 1e-9);
+  EXPECT_TRUE(std::isinf(budget.SustainableGets(0, absl::Seconds(120), kStart)));
+  EXPECT_TRUE(std::isinf(PollBudget(0).SustainableGets(100, absl::Seconds(120), kStart)));
+}
+
+}  // namespace
+}  // namespace dreamgate::core
