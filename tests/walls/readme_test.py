@@ -55,6 +55,18 @@ class ReadmeTest(unittest.TestCase):
         self.assertGreater(len(states), 5)
         self.assertEqual([state for state in states if f"`{state}`" not in table], [])
 
+    def test_every_case_about_money_names_a_test_that_there_is(self):
+        rows = section(self.readme, r"What happens to your money when ...").splitlines()
+        rows = [row for row in rows if row.startswith("|")][2:]
+        self.assertGreater(len(rows), 15)
+        for row in rows:
+            shown_by = row.split("|")[-2]
+            path = re.search(r"\]\(([^)]+)\)", shown_by)
+            self.assertIsNotNone(path, row)
+            tests = re.findall(r"TEST(?:_F|_P)?\(\w+,\s*(\w+)\)", read(path.group(1)))
+            for name in re.findall(r"`(\w+)`", shown_by):
+                self.assertTrue(name in tests, f"{path.group(1)} has no test {name}")
+
     def test_every_flag_of_the_programs_is_in_its_table_and_no_other(self):
         for program in PROGRAMS:
             name = os.path.basename(program)
