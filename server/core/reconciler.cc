@@ -369,6 +369,7 @@ void Reconciler::OnOrphanRecorded(const OrphanRecord& record,
     return;
   }
   tracker_.Refresh(recorded->prediction);
+  DREAMGATE_FAILPOINT("reconcile.orphan_recorded");
   if (recorded->news && !record.ended) Announce(orphan);
 }
 
