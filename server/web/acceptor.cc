@@ -69,8 +69,9 @@ uint16_t Acceptor::port() const { return port_; }
 
 void RunOnLoopAndWait(net::Loop& loop, absl::AnyInvocable<void() &&> work) {
   auto over = std::make_shared<std::promise<void>>();  // the loop may be in set_value for longer
-  loop.Post([work = std::move(work), notify = absl::MakeCleanup([over] { over->set_value(); })]()
-                mutable { std::move(work)(); });
+  loop.Post([work = std::move(work), notify = absl::MakeCleanup([over] {
+                                       over->set_value();
+                                     })]() mutable { std::move(work)(); });
   over->get_future().wait();
 }
 

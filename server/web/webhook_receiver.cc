@@ -47,6 +47,8 @@ constexpr absl::Duration kLogInterval = absl::Minutes(1);
 const WebhookRefusal kUnavailableNow = {webhook_outcome::kUnavailable, 503,
                                         "cannot be recorded now: deliver it again"};
 
+const WebhookRefusal kTooManyConnections = {webhook_outcome::kBusy, 503, "too many connections"};
+
 absl::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
 
 // Whether an operator should hear of it: a wrong secret, a wrong clock, a ledger in trouble.
@@ -66,11 +68,10 @@ WebhookRefusal Unreadable(const ErrorCode& error) {
 }
 
 std::string AnswerText(int status, absl::string_view text, bool keep_alive) {
-  std::string answer =
-      absl::StrCat("HTTP/1.1 ", status, " ",
-                   View(http::obsolete_reason(http::int_to_status(static_cast<unsigned>(status)))),
-                   "\r\nConnection: ", keep_alive ? "keep-alive" : "close",
-                   "\r\nCache-Control: no-store\r\n");
+  std::string answer = absl::StrCat(
+      "HTTP/1.1 ", status, " ",
+      View(http::obsolete_reason(http::int_to_status(static_cast<unsigned>(status)))),
+      "\r\nConnection: ", keep_alive ? "keep-alive" : "close", "\r\nCache-Control: no-store\r\n");
   if (status == 405) absl::StrAppend(&answer, "Allow: POST\r\n");
   if (status == 503) {
     absl::StrAppend(&answer, "Retry-After: ", absl::ToInt64Seconds(kRetryAfter), "\r\n");
@@ -137,11 +138,9 @@ class WebhookReceiver::Listener::Connection
   }
 
   void RefuseOnLoop() {
-    if (tls_.has_value()) {
-      listener_->Report({webhook_outcome::kBusy, 503, "too many connections"});
-      return CloseOnLoop();
-    }
-    Refuse({webhook_outcome::kBusy, 503, "too many connections"});
+    if (!tls_.has_value()) return Refuse(kTooManyConnections);
+    listener_->Report(kTooManyConnections);  // a handshake is more than is worth spending on it
+    CloseOnLoop();
   }
 
   void CloseOnLoop() {
@@ -250,10 +249,9 @@ class WebhookReceiver::Listener::Connection
                           {{"upstream_id", evidence.upstream_id}, {"status", evidence.raw_status}});
     recording_ = true;
     ArmDeadline();
-    listener_->on_callback(std::move(evidence.attempt_token), std::move(evidence.upstream_id),
-                           [self = shared_from_this()](const absl::Status& recorded) {
-                             self->OnRecorded(recorded);
-                           });
+    listener_->on_callback(
+        std::move(evidence.attempt_token), std::move(evidence.upstream_id),
+        [self = shared_from_this()](const absl::Status& recorded) { self->OnRecorded(recorded); });
   }
 
   void OnRecorded(const absl::Status& recorded) {
@@ -340,7 +338,7 @@ void WebhookReceiver::Listener::ServeOnLoop() {
     if (self == nullptr || self->closed) return;
     const auto open = static_cast<int>(self->connections.size());
     // Some connections above the limit may wait for their refusal to be written, but not many.
-    if (open >= 2 * self->options.max_connections) return;
+    if (open >= 2 * self->options.max_connections) return self->Report(kTooManyConnections);
     auto connection = std::make_shared<Connection>(self, std::move(socket));
     open < self->options.max_connections ? connection->StartOnLoop() : connection->RefuseOnLoop();
   });

@@ -17,14 +17,14 @@ namespace dreamgate::web {
 // What became of a request, as it is counted (core::Events::WebhookReceived).
 namespace webhook_outcome {
 inline constexpr absl::string_view kAccepted = "accepted";
-inline constexpr absl::string_view kForged = "forged";          // not signed with our secret
-inline constexpr absl::string_view kStale = "stale";            // signed, at another time
-inline constexpr absl::string_view kMalformed = "malformed";    // no callback at all
-inline constexpr absl::string_view kOversize = "oversize";      // body or header
-inline constexpr absl::string_view kUnknown = "unknown";        // genuine, for no attempt of ours
+inline constexpr absl::string_view kForged = "forged";            // not signed with our secret
+inline constexpr absl::string_view kStale = "stale";              // signed, at another time
+inline constexpr absl::string_view kMalformed = "malformed";      // no callback at all
+inline constexpr absl::string_view kOversize = "oversize";        // body or header
+inline constexpr absl::string_view kUnknown = "unknown";          // genuine, for no attempt of ours
 inline constexpr absl::string_view kUnavailable = "unavailable";  // not recorded: come again
-inline constexpr absl::string_view kIncomplete = "incomplete";  // too slow, or gone in the middle
-inline constexpr absl::string_view kBusy = "busy";              // too many connections
+inline constexpr absl::string_view kIncomplete = "incomplete";    // too slow, or gone in the middle
+inline constexpr absl::string_view kBusy = "busy";                // too many connections
 }  // namespace webhook_outcome
 
 struct WebhookRefusal {

@@ -49,9 +49,9 @@ absl::StatusOr<std::vector<std::string>> ParseWebhookSecrets(absl::string_view c
       return absl::ascii_isgraph(static_cast<unsigned char>(c));
     });
     if (!printable || absl::StripPrefix(line, "whsec_").empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("secret ", secrets.size() + 1, " is none: it must be whsec_ and printable "
-                       "ASCII without spaces"));
+      return absl::InvalidArgumentError(absl::StrCat("secret ", secrets.size() + 1,
+                                                     " is none: it must be whsec_ and printable "
+                                                     "ASCII without spaces"));
     }
     secrets.emplace_back(line);
   }

@@ -133,14 +133,27 @@ TEST(JudgeCallbackTest, OnlyTheThirdVersionCountsAndOnlyWhole) {
   const WebhookVector vector = Vector("bare");
   const std::string& hex = vector.signature;
   for (const std::string& signatures :
-       {std::string(), std::string(" "), std::string("v3"), std::string("v3,"), hex,
-        absl::StrCat(",", hex), absl::StrCat("v1,", hex), absl::StrCat("v2,", hex),
-        absl::StrCat("v4,", hex), absl::StrCat("V3,", hex), absl::StrCat("v3=", hex),
-        absl::StrCat("v3, ", hex), absl::StrCat("v3,", hex, ","), absl::StrCat("v3,0x", hex),
-        absl::StrCat("v3,", hex.substr(1)), absl::StrCat("v3,", hex.substr(0, 63)),
-        absl::StrCat("v3,", hex, "0"), absl::StrCat("v3,", hex, "\t"),
+       {std::string(),
+        std::string(" "),
+        std::string("v3"),
+        std::string("v3,"),
+        hex,
+        absl::StrCat(",", hex),
+        absl::StrCat("v1,", hex),
+        absl::StrCat("v2,", hex),
+        absl::StrCat("v4,", hex),
+        absl::StrCat("V3,", hex),
+        absl::StrCat("v3=", hex),
+        absl::StrCat("v3, ", hex),
+        absl::StrCat("v3,", hex, ","),
+        absl::StrCat("v3,0x", hex),
+        absl::StrCat("v3,", hex.substr(1)),
+        absl::StrCat("v3,", hex.substr(0, 63)),
+        absl::StrCat("v3,", hex, "0"),
+        absl::StrCat("v3,", hex, "\t"),
         absl::StrCat("v3,", hex.substr(0, 32), " v3,", hex.substr(32)),
-        absl::StrCat("v3,", std::string(64, '0'), ",v3,", hex), std::string("v3,") + '\0' + hex}) {
+        absl::StrCat("v3,", std::string(64, '0'), ",v3,", hex),
+        std::string("v3,") + '\0' + hex}) {
     Judged judged(vector);
     judged.signatures = signatures;
     EXPECT_EQ(judged(), CallbackVerdict::kForged) << signatures;
@@ -234,17 +247,33 @@ TEST(ParseCallbackTest, AnEnvelopeIsOpened) {
 
 TEST(ParseCallbackTest, WhatNamesNoUsableTaskIsRefused) {
   for (const std::string& body :
-       {std::string(), std::string("task-1"), std::string("null"), std::string("\"task-1\""),
-        std::string("1700000000"), std::string("[]"), std::string(R"([{"id":"a"}])"),
-        std::string("{}"), std::string(R"({"id":null})"), std::string(R"({"id":""})"),
-        std::string(R"({"id":17})"), std::string(R"({"id":["a"]})"), std::string(R"({"id":".."})"),
-        std::string(R"({"id":"a/b"})"), std::string(R"({"id":"a b"})"),
-        std::string(R"({"id":"a%2fb"})"), std::string(R"({"id":"a?b"})"),
-        std::string(R"({"id":"é"})"), std::string("{\"id\":\"a\\u0000\"}"),
-        absl::StrCat(R"({"id":")", std::string(129, 'a'), "\"}"), std::string(R"({"ID":"a"})"),
-        std::string(R"({"data":null})"), std::string(R"({"data":[{"id":"a"}]})"),
-        std::string(R"({"id":"a"} {"id":"b"})"), std::string(R"({"id":"a")"),
-        std::string("id=a&status=completed"), std::string("\xFF\xFE{\0\"\0", 6),
+       {std::string(),
+        std::string("task-1"),
+        std::string("null"),
+        std::string("\"task-1\""),
+        std::string("1700000000"),
+        std::string("[]"),
+        std::string(R"([{"id":"a"}])"),
+        std::string("{}"),
+        std::string(R"({"id":null})"),
+        std::string(R"({"id":""})"),
+        std::string(R"({"id":17})"),
+        std::string(R"({"id":["a"]})"),
+        std::string(R"({"id":".."})"),
+        std::string(R"({"id":"a/b"})"),
+        std::string(R"({"id":"a b"})"),
+        std::string(R"({"id":"a%2fb"})"),
+        std::string(R"({"id":"a?b"})"),
+        std::string(R"({"id":"é"})"),
+        std::string("{\"id\":\"a\\u0000\"}"),
+        absl::StrCat(R"({"id":")", std::string(129, 'a'), "\"}"),
+        std::string(R"({"ID":"a"})"),
+        std::string(R"({"data":null})"),
+        std::string(R"({"data":[{"id":"a"}]})"),
+        std::string(R"({"id":"a"} {"id":"b"})"),
+        std::string(R"({"id":"a")"),
+        std::string("id=a&status=completed"),
+        std::string("\xFF\xFE{\0\"\0", 6),
         absl::StrCat(R"({"id":"a","x":)", std::string(40, '['), std::string(40, ']'), "}")}) {
     EXPECT_EQ(ParseCallback(body).status().code(), absl::StatusCode::kInvalidArgument) << body;
   }
