@@ -86,7 +86,7 @@ std::optional<std::string> EncodedUnlessEmpty(const std::vector<core::Output>& o
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Records>> Records::Prepare(Database& database) {
+std::unique_ptr<Records> Records::Prepare(Database& database) {
   std::unique_ptr<Records> records(new Records(database));
   const std::pair<Statement*, std::string> statements[] = {
       {&records->begin_, "BEGIN"},
@@ -204,11 +204,7 @@ absl::StatusOr<std::unique_ptr<Records>> Records::Prepare(Database& database) {
       {&records->delete_attempts_, "DELETE FROM attempts WHERE tenant = ? AND prediction_id = ?"},
       {&records->delete_orphans_, "DELETE FROM orphans WHERE tenant = ? AND prediction_id = ?"},
   };
-  for (const auto& [statement, sql] : statements) {
-    absl::StatusOr<Statement> prepared = database.Prepare(sql);
-    if (!prepared.ok()) return prepared.status();
-    *statement = *std::move(prepared);
-  }
+  for (const auto& [statement, sql] : statements) *statement = database.Prepare(sql);
   return records;
 }
 

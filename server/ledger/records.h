@@ -63,7 +63,7 @@ class AttemptResults {
 
 class Records {
  public:
-  static absl::StatusOr<std::unique_ptr<Records>> Prepare(Database& database);
+  static std::unique_ptr<Records> Prepare(Database& database);
 
   // Transactions and savepoints, prepared like the rest.
   absl::Status Begin() { return Run(begin_); }

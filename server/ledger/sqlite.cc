@@ -37,31 +37,21 @@ Database::~Database() {
   sqlite3_close(handle_);
 }
 
-absl::StatusOr<Statement> Database::Prepare(const std::string& sql) {
-  sqlite3_stmt* statement = nullptr;
-  const int code = sqlite3_prepare_v3(handle_, sql.c_str(), static_cast<int>(sql.size()),
-                                      SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
-  if (code != SQLITE_OK) return Failure(code);
-  return Statement(this, statement);
-}
-
 absl::Status Database::Execute(const std::string& sql) {
   const int code = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
   return code == SQLITE_OK ? absl::OkStatus() : Failure(code);
 }
 
 absl::StatusOr<int64_t> Database::QueryInteger(const std::string& sql) {
-  absl::StatusOr<Statement> statement = Prepare(sql);
-  if (!statement.ok()) return statement.status();
-  Cursor cursor(*statement);
+  Statement statement = Prepare(sql);
+  Cursor cursor(statement);
   if (cursor.Next()) return cursor.Integer();
   return cursor.status().ok() ? absl::NotFoundError("no row") : cursor.status();
 }
 
 absl::StatusOr<std::string> Database::QueryText(const std::string& sql) {
-  absl::StatusOr<Statement> statement = Prepare(sql);
-  if (!statement.ok()) return statement.status();
-  Cursor cursor(*statement);
+  Statement statement = Prepare(sql);
+  Cursor cursor(statement);
   if (cursor.Next()) return cursor.Text();
   return cursor.status().ok() ? absl::NotFoundError("no row") : cursor.status();
 }
@@ -127,10 +117,21 @@ absl::Status Database::Failure(int code) {
 
 // -------------------------------------------------------------------------------------------- Cursor
 
-Cursor::Cursor(Statement& statement)
-    : database_(*statement.database_), statement_(statement.statement_.get()) {}
+Cursor::Cursor(Statement& statement) : database_(*statement.database_) {
+  if (statement.compiled_ == nullptr) {
+    sqlite3_stmt* compiled = nullptr;
+    const std::string& sql = statement.sql_;
+    const int code =
+        sqlite3_prepare_v3(database_.handle_, sql.c_str(), static_cast<int>(sql.size()),
+                           SQLITE_PREPARE_PERSISTENT, &compiled, nullptr);
+    if (code != SQLITE_OK) status_ = database_.Failure(code);
+    statement.compiled_.reset(compiled);
+  }
+  statement_ = statement.compiled_.get();
+}
 
 Cursor::~Cursor() {
+  if (statement_ == nullptr) return;
   sqlite3_reset(statement_);
   sqlite3_clear_bindings(statement_);
 }

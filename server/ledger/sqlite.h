@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -21,7 +22,8 @@ namespace dreamgate::ledger {
 
 class Database;
 
-// Prepared once, run often. Must be destroyed before its Database.
+// Compiled when it is first used, because opening a ledger would take most of its time for statements
+// that are seldom needed; then run often. Must be destroyed before its Database.
 class Statement {
  public:
   Statement() = default;
@@ -32,11 +34,11 @@ class Statement {
   struct Finalizer {
     void operator()(sqlite3_stmt* statement) const;
   };
-  Statement(Database* database, sqlite3_stmt* statement)
-      : database_(database), statement_(statement) {}
+  Statement(Database& database, std::string sql) : database_(&database), sql_(std::move(sql)) {}
 
   Database* database_ = nullptr;
-  std::unique_ptr<sqlite3_stmt, Finalizer> statement_;
+  std::string sql_;
+  std::unique_ptr<sqlite3_stmt, Finalizer> compiled_;  // on the first use
 };
 
 class Database {
@@ -50,7 +52,7 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
-  absl::StatusOr<Statement> Prepare(const std::string& sql);
+  Statement Prepare(std::string sql) { return Statement(*this, std::move(sql)); }
   // One or more statements without results.
   absl::Status Execute(const std::string& sql);
   // The first column of the first row.

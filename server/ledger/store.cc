@@ -95,9 +95,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(StoreOptions options) {
 }
 
 absl::Status Store::StartEpoch() {
-  absl::StatusOr<std::unique_ptr<Records>> records = Records::Prepare(*database_);
-  if (!records.ok()) return records.status();
-  records_ = *std::move(records);
+  records_ = Records::Prepare(*database_);
   if (absl::Status status = records_->RaiseOwnerEpoch(); !status.ok()) return status;
   DREAMGATE_FAILPOINT("ledger.epoch_raised");
   const absl::StatusOr<int64_t> epoch = records_->OwnerEpoch();
@@ -129,9 +127,7 @@ absl::Status Store::Reopen() {
   absl::StatusOr<std::unique_ptr<Database>> database = ReopenLedgerFile(options_);
   if (!database.ok()) return database.status();
   database_ = *std::move(database);
-  absl::StatusOr<std::unique_ptr<Records>> records = Records::Prepare(*database_);
-  if (!records.ok()) return records.status();
-  records_ = *std::move(records);
+  records_ = Records::Prepare(*database_);
   const absl::StatusOr<int64_t> epoch = records_->OwnerEpoch();
   if (!epoch.ok()) return epoch.status();
   // The lock was free while the file was closed.
