@@ -9,20 +9,24 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/synchronization/notification.h"
 #include "server/api/grpc_server.h"
 #include "server/api/watch_delivery.h"
 #include "server/app/ledger_backup.h"
 #include "server/app/version.h"
+#include "server/core/errors.h"
 #include "server/core/failpoint.h"
 #include "server/core/gateway.h"
 #include "server/ledger/ledger_thread.h"
 #include "server/ledger/store.h"
 #include "server/net/resolver.h"
 #include "server/net/tls.h"
+#include "server/net/url.h"
 #include "server/upstream/api_key.h"
 #include "server/upstream/wavespeed_client.h"
 #include "server/web/admin_server.h"
+#include "server/web/webhook_receiver.h"
 
 namespace dreamgate::app {
 namespace {
@@ -66,6 +70,7 @@ upstream::WaveSpeedOptions UpstreamOptions(const Config& config) {
   options.get_timeout = config.upstream_response_timeout;
   options.late_answer_timeout = config.late_answer_timeout;
   options.max_connections = config.max_upstream_connections;
+  options.webhook_url = config.webhook_public_url;
   return options;
 }
 
@@ -159,6 +164,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(const Config& config) {
     });
   });
   if (absl::Status status = app->StartAdminServer(); !status.ok()) return status;
+  if (absl::Status status = app->StartWebhookReceiver(); !status.ok()) return status;
   if (absl::Status status = app->StartGrpcServer(); !status.ok()) return status;
   app->loop_.Start();
   started->WaitForNotification();
@@ -232,6 +238,46 @@ absl::Status App::StartAdminServer() {
   return absl::OkStatus();
 }
 
+absl::Status App::StartWebhookReceiver() {
+  if (config_.webhook_public_url.empty()) return absl::OkStatus();
+  const absl::StatusOr<net::Url> url = net::ParseUrl(config_.webhook_public_url);
+  if (!url.ok()) return Named("--webhook-public-url", url.status());
+  web::WebhookOptions options;
+  options.host = config_.webhook_listen_address.host;
+  options.port = config_.webhook_listen_address.port;
+  options.path = std::string(absl::StripSuffix(url->path, "/"));
+  if (!config_.webhook_tls_cert_file.empty()) {
+    auto tls = net::MakeServerTls(config_.webhook_tls_cert_file, config_.webhook_tls_key_file);
+    if (!tls.ok()) return Named("--webhook-tls-cert-file, --webhook-tls-key-file", tls.status());
+    options.tls = *std::move(tls);
+  }
+  auto secrets = web::WebhookSecrets::FromFile(config_.webhook_secret_file, metrics_);
+  if (!secrets.ok()) return Named("--webhook-secret-file", secrets.status());
+  auto receiver = web::WebhookReceiver::Start(
+      loop_, std::move(options), *std::move(secrets), clock_, metrics_,
+      [this](std::string token, std::string upstream_id, core::Completion<absl::Status> done) {
+        OnCallback(std::move(token), std::move(upstream_id), std::move(done));
+      });
+  if (!receiver.ok()) {
+    return Named(
+        "--webhook-listen-address",
+        absl::Status(receiver.status().code(),
+                     absl::StrCat("cannot listen on ", config_.webhook_listen_address.Text(), ": ",
+                                  receiver.status().message())));
+  }
+  webhook_receiver_ = *std::move(receiver);
+  return absl::OkStatus();
+}
+
+void App::OnCallback(std::string attempt_token, std::string upstream_id,
+                     core::Completion<absl::Status> done) {
+  // The gateway may still be taking over the very prediction that this is about.
+  if (phase_ == Phase::kStarting) {
+    return std::move(done)(core::MakeError(core::Reason::kLedgerUnavailable, "starting"));
+  }
+  gateway_->OnCallback(std::move(attempt_token), std::move(upstream_id), std::move(done));
+}
+
 absl::Status App::StartGrpcServer() {
   if (!config_.tls_cert_file.empty()) {
     // gRPC would notice a certificate without its key only when the first client comes.
@@ -257,6 +303,7 @@ absl::Status App::WritePortsFile() const {
   const std::string draft = DraftOf(config_.ports_file);
   std::ofstream file(draft, std::ios::trunc);
   file << "grpc=" << grpc_port() << "\nadmin=" << admin_port() << "\n";
+  if (webhook_receiver_ != nullptr) file << "webhook=" << webhook_port() << "\n";
   file.close();
   const bool written = file.good() && std::rename(draft.c_str(), config_.ports_file.c_str()) == 0;
   return written ? absl::OkStatus() : CannotWrite(config_.ports_file);
@@ -275,12 +322,17 @@ void App::LogStart() {
              {{"listen", listen.Text()},
               {"admin", admin.Text()},
               {"upstream", config_.upstream_base_url},
+              {"webhooks", config_.webhook_public_url.empty() ? "off" : config_.webhook_public_url},
               {"ledger", config_.ledger_path}});
 }
 
 int App::grpc_port() const { return grpc_server_->port(); }
 
 int App::admin_port() const { return admin_server_->port(); }
+
+int App::webhook_port() const {
+  return webhook_receiver_ == nullptr ? 0 : webhook_receiver_->port();
+}
 
 // Ledger trouble does not count: there is one replica, and the watches still work.
 web::Readiness App::CurrentReadiness() const {
@@ -344,6 +396,7 @@ void App::Shutdown(absl::AnyInvocable<void(absl::Duration grace)> wait) {
 
   DREAMGATE_FAILPOINT("shutdown.before_closing");
   admin_server_.reset();
+  webhook_receiver_.reset();
   CloseUpstream();
   SettleLedger();
   ledger_->Stop();

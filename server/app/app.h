@@ -37,6 +37,7 @@ class WaveSpeedClient;
 namespace dreamgate::web {
 class AdminServer;
 class BackupCopy;
+class WebhookReceiver;
 struct Readiness;
 struct StatusReport;
 }  // namespace dreamgate::web
@@ -58,6 +59,7 @@ class App {
 
   int grpc_port() const;
   int admin_port() const;
+  int webhook_port() const;  // 0: there are no webhooks
 
   // Leaves in order: NOT_SERVING; everything is still served for the grace period; then streams are
   // told to leave, RPCs and POSTs in flight have until the shutdown timeout; then all is flushed and
@@ -75,6 +77,7 @@ class App {
   absl::Status OpenLedger();
   void BuildGateway();
   absl::Status StartAdminServer();
+  absl::Status StartWebhookReceiver();
   absl::Status StartGrpcServer();
   absl::Status CheckPortsFile() const;
   absl::Status WritePortsFile() const;
@@ -82,6 +85,8 @@ class App {
 
   web::Readiness CurrentReadiness() const;
   web::StatusReport StatusOnLoop() const;
+  void OnCallback(std::string attempt_token, std::string upstream_id,
+                  core::Completion<absl::Status> done);
   void LogBackup(const absl::StatusOr<web::BackupCopy>& copy);
 
   // Runs `work` on the loop and waits until it has called `done` there, `most` long.
@@ -113,6 +118,7 @@ class App {
   std::unique_ptr<api::WatchDelivery> delivery_;
   std::unique_ptr<core::Gateway> gateway_;
   std::unique_ptr<web::AdminServer> admin_server_;
+  std::unique_ptr<web::WebhookReceiver> webhook_receiver_;  // null: there are no webhooks
   std::unique_ptr<api::GrpcServer> grpc_server_;
 };
 

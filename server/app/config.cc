@@ -165,14 +165,47 @@ absl::StatusOr<TextBySetting> CollectTexts(const std::vector<Setting>& settings,
 
 absl::Status CheckFiles(const Config& config) {
   const std::pair<const char*, const std::string&> files[] = {
-      {"--tls-cert-file", config.tls_cert_file},           {"--tls-key-file", config.tls_key_file},
-      {"--tls-client-ca-file", config.tls_client_ca_file}, {"--callers-file", config.callers_file},
-      {"--upstream-ca-file", config.upstream_ca_file},     {"--api-key-file", config.api_key_file}};
+      {"--tls-cert-file", config.tls_cert_file},
+      {"--tls-key-file", config.tls_key_file},
+      {"--tls-client-ca-file", config.tls_client_ca_file},
+      {"--callers-file", config.callers_file},
+      {"--upstream-ca-file", config.upstream_ca_file},
+      {"--api-key-file", config.api_key_file},
+      {"--webhook-secret-file", config.webhook_secret_file},
+      {"--webhook-tls-cert-file", config.webhook_tls_cert_file},
+      {"--webhook-tls-key-file", config.webhook_tls_key_file}};
   for (const auto& [name, path] : files) {
     if (path.empty()) continue;
     if (const absl::Status readable = CheckReadable(path); !readable.ok()) {
       return Problem(name, absl::StrCat(path, ": ", readable.message()));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWebhooks(const Config& config) {
+  if (config.webhook_tls_cert_file.empty() != config.webhook_tls_key_file.empty()) {
+    return Problem(
+        config.webhook_tls_cert_file.empty() ? "--webhook-tls-cert-file" : "--webhook-tls-key-file",
+        "a certificate and its key must be given together");
+  }
+  if (config.webhook_public_url.empty()) {
+    // Whoever sets these believes that callbacks are received.
+    if (!config.webhook_secret_file.empty()) {
+      return Problem("--webhook-secret-file", "needs --webhook-public-url");
+    }
+    if (!config.webhook_tls_cert_file.empty()) {
+      return Problem("--webhook-tls-cert-file", "needs --webhook-public-url");
+    }
+    return absl::OkStatus();
+  }
+  if (config.webhook_secret_file.empty()) {
+    return Problem("--webhook-public-url",
+                   "needs --webhook-secret-file, to tell WaveSpeed's callbacks from forged ones");
+  }
+  const std::string& host = config.webhook_listen_address.host;
+  if (host != "localhost" && !net::IsIpLiteral(host)) {
+    return Problem("--webhook-listen-address", "the host must be an IP address or localhost");
   }
   return absl::OkStatus();
 }
@@ -189,6 +222,7 @@ absl::Status CheckTogether(const Config& config) {
   if (config.admin_address.host != "localhost" && !net::IsIpLiteral(config.admin_address.host)) {
     return Problem("--admin-address", "the host must be an IP address or localhost");
   }
+  if (const absl::Status webhooks = CheckWebhooks(config); !webhooks.ok()) return webhooks;
   if (config.core.poll_min_interval > config.core.poll_max_interval) {
     return Problem("--poll-min-interval", "must not be longer than --poll-max-interval");
   }

@@ -37,6 +37,13 @@ struct Config {
   std::string tls_client_ca_file;
   std::string callers_file;
 
+  // Callbacks from upstream; without the URL there are none.
+  std::string webhook_public_url;
+  HostPort webhook_listen_address{"0.0.0.0", 8080};
+  std::string webhook_secret_file;
+  std::string webhook_tls_cert_file;
+  std::string webhook_tls_key_file;
+
   // Upstream. The model is in `core`.
   std::string upstream_base_url = "https://api.wavespeed.ai";
   std::string upstream_ca_file;

@@ -95,8 +95,11 @@ void AddServing(Table& table) {
       "Where /livez, /readyz, /metrics, /statusz and, for this machine alone, /backup are served, "
       "over plain HTTP. HOST must be an IP address or localhost.",
       [](Config& c) -> HostPort& { return c.admin_address; }, ParseHostPort);
-  table.AddFile("ports-file", "Once serving, write the ports here as grpc=PORT and admin=PORT.",
-                [](Config& c) -> std::string& { return c.ports_file; });
+  table.AddFile(
+      "ports-file",
+      "Once serving, write the ports here as grpc=PORT and admin=PORT, and webhook=PORT if "
+      "there are webhooks.",
+      [](Config& c) -> std::string& { return c.ports_file; });
   table.AddFile("tls-cert-file", "Certificate chain (PEM) for gRPC. Without it gRPC is plain text.",
                 [](Config& c) -> std::string& { return c.tls_cert_file; });
   table.AddFile("tls-key-file", "Private key (PEM) of the certificate.",
@@ -136,6 +139,30 @@ void AddUpstream(Table& table) {
                     [](Config& c) -> absl::Duration& { return c.upstream_response_timeout; });
   table.AddNumber<int>("max-upstream-connections", "Connections to upstream at once.", 2, 10'000,
                        [](Config& c) -> int& { return c.max_upstream_connections; });
+}
+
+void AddWebhooks(Table& table) {
+  table.Group("Webhooks");
+  table.Add<std::string>(
+      "webhook-public-url", "URL",
+      "Where WaveSpeed can call back: an https URL that leads to --webhook-listen-address with its "
+      "path unchanged. Without it there are no webhooks.",
+      [](Config& c) -> std::string& { return c.webhook_public_url; }, ParseWebhookUrl);
+  table.Add<HostPort>(
+      "webhook-listen-address", "HOST:PORT",
+      "Where callbacks arrive. HOST must be an IP address or localhost. Port 0: any free one.",
+      [](Config& c) -> HostPort& { return c.webhook_listen_address; }, ParseHostPort);
+  table.AddFile("webhook-secret-file",
+                "The secret that WaveSpeed signs callbacks with (whsec_...), or two on a line each "
+                "while one takes the other's place. Reread when it changes.",
+                [](Config& c) -> std::string& { return c.webhook_secret_file; });
+  table.AddFile(
+      "webhook-tls-cert-file",
+      "Certificate chain (PEM) for callbacks. Without it they come in plain HTTP, from an "
+      "ingress that ends TLS.",
+      [](Config& c) -> std::string& { return c.webhook_tls_cert_file; });
+  table.AddFile("webhook-tls-key-file", "Private key (PEM) of that certificate.",
+                [](Config& c) -> std::string& { return c.webhook_tls_key_file; });
 }
 
 void AddPredictions(Table& table) {
@@ -237,6 +264,7 @@ std::vector<Setting> AllSettings() {
   Table table;
   AddServing(table);
   AddUpstream(table);
+  AddWebhooks(table);
   AddPredictions(table);
   AddLimits(table);
   AddOperation(table);

@@ -104,6 +104,15 @@ absl::StatusOr<std::string> ParseBaseUrl(const std::string& text) {
   return text;
 }
 
+absl::StatusOr<std::string> ParseWebhookUrl(const std::string& text) {
+  if (text.empty()) return text;
+  const absl::StatusOr<net::Url> url = net::ParseUrl(text);
+  if (!url.ok()) return Bad(std::string(url.status().message()));
+  if (!url->https) return Bad("must be https: WaveSpeed calls no other");
+  if (!url->query.empty()) return Bad("must not contain a query");
+  return text;
+}
+
 absl::StatusOr<std::string> ParseModel(const std::string& text) {
   const absl::Status bad =
       Bad("must be segments of letters, digits, '.', '_' and '-', joined by '/'");

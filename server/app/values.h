@@ -32,6 +32,9 @@ absl::StatusOr<telemetry::LogFormat> ParseLogFormat(const std::string& text);
 // An absolute http or https URL without a query, as it was written.
 absl::StatusOr<std::string> ParseBaseUrl(const std::string& text);
 
+// An absolute https URL without a query, as it was written; or nothing.
+absl::StatusOr<std::string> ParseWebhookUrl(const std::string& text);
+
 // "vendor/model/task": what may stand in a URL's path.
 absl::StatusOr<std::string> ParseModel(const std::string& text);
 

@@ -57,6 +57,9 @@ constexpr const char* kStatusCodes[] = {
 constexpr const char* kOutcomes[] = {"accepted",   "replayed", "rejected",
                                      "unresolved", "not_sent", "refused"};
 constexpr const char* kEvidence[] = {"answer", "webhook", "history", "absence", "none"};
+constexpr const char* kWebhookOutcomes[] = {"accepted",    "forged",     "stale",
+                                            "malformed",   "oversize",   "unknown",
+                                            "unavailable", "incomplete", "busy"};
 constexpr const char* kDropReasons[] = {"illegal", "repeated", "conflict", "unbound"};
 
 // One counter per value of one label. The values are known beforehand, so all of them are shown from
@@ -258,6 +261,11 @@ struct Metrics::Series {
       HistogramsBy({"operation"}, "dreamgate_upstream_request_duration_seconds",
                    "Time of a request upstream, by operation.");
 
+  CounterByValue webhooks{
+      Counters("dreamgate_webhooks_total",
+               "Requests to the webhook receiver, by outcome (accepted, or why it was refused)."),
+      "outcome", kWebhookOutcomes};
+
   // Ledger.
   Histogram& commit_time =
       Histograms("dreamgate_ledger_commit_seconds", "Time of one ledger transaction.")
@@ -368,5 +376,7 @@ void Metrics::Reconciled(absl::string_view evidence) { series_->reconciled[evide
 void Metrics::PredictionsUnresolved(int64_t count) {
   series_->unresolved.Set(static_cast<double>(count));
 }
+
+void Metrics::WebhookReceived(absl::string_view outcome) { series_->webhooks[outcome].Increment(); }
 
 }  // namespace dreamgate::telemetry

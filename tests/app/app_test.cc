@@ -188,6 +188,25 @@ TEST_F(AppTest, ABadCallersFileStopsTheStart) {
               HasSubstr("--callers-file"));
 }
 
+TEST_F(AppTest, WebhooksThatCannotBeReceivedStopTheStart) {
+  const OccupiedPort occupied;
+  const std::string secret = folder_.Write("secret", "whsec_text\n");
+  const auto refusal = [this](const std::string& secret_file, const std::string& more) {
+    return Refusal(Serving({"--webhook-public-url=https://hooks.example/",
+                            "--webhook-listen-address=127.0.0.1:0",
+                            "--webhook-secret-file=" + secret_file, more}));
+  };
+  EXPECT_THAT(refusal(folder_.Write("empty-secret", "\n"), "--log-level=info"),
+              HasSubstr("--webhook-secret-file"));
+  EXPECT_THAT(refusal(secret, "--webhook-listen-address=" + occupied.Address()),
+              AllOf(HasSubstr("--webhook-listen-address"), HasSubstr(occupied.Address())));
+  const std::string pem = folder_.Write("hook.pem", "no certificate");
+  EXPECT_THAT(Refusal(Serving({"--webhook-public-url=https://hooks.example/",
+                               "--webhook-secret-file=" + secret, "--webhook-tls-cert-file=" + pem,
+                               "--webhook-tls-key-file=" + pem})),
+              HasSubstr("--webhook-tls-"));
+}
+
 TEST_F(AppTest, ALedgerThatCannotBeWrittenStopsTheStart) {
   EXPECT_THAT(Refusal(Serving({"--ledger-path=" + folder_.File("no/such/folder/ledger.db")})),
               HasSubstr("--ledger-path"));

@@ -78,6 +78,11 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
                            "--upstream-model=a/b",
                            "--upstream-ca-file=" + file,
                            "--api-key-file=" + file,
+                           "--webhook-public-url=https://hooks.example/dreamgate",
+                           "--webhook-listen-address=[::1]:3",
+                           "--webhook-secret-file=" + file,
+                           "--webhook-tls-cert-file=" + file,
+                           "--webhook-tls-key-file=" + file,
                            "--upstream-connect-timeout=1s",
                            "--upstream-response-timeout=2s",
                            "--max-upstream-connections=3",
@@ -110,10 +115,13 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
   EXPECT_EQ(config.ports_file, "ports");
   for (const std::string& path :
        {config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file, config.callers_file,
-        config.upstream_ca_file, config.api_key_file}) {
+        config.upstream_ca_file, config.api_key_file, config.webhook_secret_file,
+        config.webhook_tls_cert_file, config.webhook_tls_key_file}) {
     EXPECT_EQ(path, file);
   }
   EXPECT_EQ(config.upstream_base_url, "http://127.0.0.1:8080/base");
+  EXPECT_EQ(config.webhook_public_url, "https://hooks.example/dreamgate");
+  EXPECT_EQ(config.webhook_listen_address, (HostPort{"::1", 3}));
   EXPECT_EQ(config.core.model, "a/b");
   EXPECT_EQ(config.upstream_connect_timeout, absl::Seconds(1));
   EXPECT_EQ(config.upstream_response_timeout, absl::Seconds(2));
@@ -310,6 +318,12 @@ TEST(ConfigTest, ABadValueIsRefusedWithTheSettingsName) {
       {"--callers-file=/", "cannot read"},
       {"--upstream-ca-file=/nowhere/ca", "cannot read"},
       {"--tls-client-ca-file=/nowhere/ca", "--tls-cert-file"},
+      {"--webhook-public-url=http://hooks.example/", "https"},
+      {"--webhook-public-url=hooks.example", ""},
+      {"--webhook-public-url=https://hooks.example/?a=b", "query"},
+      {"--webhook-public-url=https://hooks.example/", "--webhook-secret-file"},
+      {"--webhook-secret-file=/nowhere/secret", "--webhook-public-url"},
+      {"--webhook-listen-address=8080", "HOST:PORT"},
   };
   for (const auto& [argument, part] : values) {
     const std::string message = ErrorOf({argument});
@@ -331,6 +345,26 @@ TEST(ConfigTest, ACertificateNeedsItsKeyAndTheOtherWayRound) {
   const std::string file = folder.Write("pem", "x");
   EXPECT_THAT(ErrorOf({"--tls-cert-file", file}), StartsWith("--tls-key-file: "));
   EXPECT_THAT(ErrorOf({"--tls-key-file", file}), StartsWith("--tls-cert-file: "));
+}
+
+TEST(ConfigTest, WebhooksNeedWhatBelongsToThem) {
+  TempFolder folder;
+  const std::string file = folder.Write("file", "x");
+  const std::vector<std::string> on = {"--webhook-public-url=https://hooks.example",
+                                       "--webhook-secret-file=" + file};
+  EXPECT_TRUE(Parse(on).ok());
+  const auto with = [&on](const std::string& more) {
+    std::vector<std::string> arguments = on;
+    arguments.push_back(more);
+    return ErrorOf(arguments);
+  };
+  EXPECT_THAT(with("--webhook-tls-cert-file=" + file), StartsWith("--webhook-tls-key-file: "));
+  EXPECT_THAT(with("--webhook-tls-key-file=" + file), StartsWith("--webhook-tls-cert-file: "));
+  EXPECT_THAT(with("--webhook-listen-address=hooks.example:80"),
+              StartsWith("--webhook-listen-address: "));
+  EXPECT_THAT(with("--webhook-secret-file=/nowhere/secret"), StartsWith("--webhook-secret-file: "));
+  EXPECT_THAT(ErrorOf({"--webhook-tls-cert-file=" + file, "--webhook-tls-key-file=" + file}),
+              HasSubstr("--webhook-public-url"));
 }
 
 TEST(ConfigTest, WithoutAnApiKeyTheSettingsThatGiveOneAreNamed) {

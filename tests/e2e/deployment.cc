@@ -55,7 +55,9 @@ Server::Server(const TemporaryFolder& folder, const std::string& upstream_url,
   }
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> setting = absl::StrSplit(line, '=');
-    int* port = setting.first == "grpc" ? &grpc_port_ : &admin_port_;
+    int* port = setting.first == "grpc"      ? &grpc_port_
+                : setting.first == "webhook" ? &webhook_port_
+                                             : &admin_port_;
     EXPECT_TRUE(absl::SimpleAtoi(setting.second, port)) << text;
   }
 }

@@ -35,6 +35,7 @@ class Server {
   ChildProcess& process() { return *process_; }
   int grpc_port() const { return grpc_port_; }
   int admin_port() const { return admin_port_; }
+  int webhook_port() const { return webhook_port_; }  // 0: it receives no callbacks
   // A channel of its own, sharing no connection with others.
   std::shared_ptr<grpc::Channel> Connect() const;
   std::unique_ptr<v1::VideoService::Stub> Stub() const {
@@ -45,6 +46,7 @@ class Server {
   std::unique_ptr<ChildProcess> process_;
   int grpc_port_ = 0;
   int admin_port_ = 0;
+  int webhook_port_ = 0;
 };
 
 class Deployment {

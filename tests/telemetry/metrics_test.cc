@@ -153,6 +153,18 @@ TEST_F(MetricsTest, WhatDecidedAnUnresolvedPredictionIsCountedByEvidence) {
   EXPECT_THAT(text, HasSubstr("dreamgate_reconciled_total{evidence=\"answer\"} 0\n"));
 }
 
+TEST_F(MetricsTest, WebhookRequestsAreCountedByOutcome) {
+  metrics_.WebhookReceived("accepted");
+  metrics_.WebhookReceived("forged");
+  metrics_.WebhookReceived("forged");
+  metrics_.WebhookReceived("a stranger's words");
+  const std::string text = metrics_.RenderText();
+  EXPECT_THAT(text, HasSubstr("dreamgate_webhooks_total{outcome=\"accepted\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_webhooks_total{outcome=\"forged\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_webhooks_total{outcome=\"stale\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_webhooks_total{outcome=\"other\"} 1\n"));
+}
+
 TEST_F(MetricsTest, UnresolvedPredictionsAreShownAsTheirNumberNow) {
   metrics_.PredictionsUnresolved(3);
   EXPECT_THAT(metrics_.RenderText(), HasSubstr("dreamgate_predictions_unresolved 3\n"));
