@@ -180,6 +180,8 @@ class Invariants {
   void VideosOutOfSightAreOwnedUpTo(const ModelTask& task, const Attempt& attempt,
                                     const TheEnd& end);
   void EvidenceOfHistoryIsUsed(const TheEnd& end, const ModelUpstream& upstream);
+  void AmbiguousEvidenceBindsNothing(const core::StoredPrediction& stored, const TheEnd& end,
+                                     const ModelUpstream& upstream);
 
   const Attempt* AttemptOf(const ModelTask& task) const;
   std::string LatestTokenBefore(absl::Time time, const core::Prediction& prediction) const;

@@ -51,6 +51,7 @@ void Invariants::OnEnd(const TheEnd& end, const ModelUpstream& upstream) {
   for (const auto& [key, on_disk] : disk_) {
     UnresolvedEndsInTime(on_disk.stored, end);
     AbsenceIsTrueAsFarAsHistoryShowed(on_disk.stored, end, upstream);
+    AmbiguousEvidenceBindsNothing(on_disk.stored, end, upstream);
   }
   NoTwoShareATask(end);
   EveryTaskIsAccountedFor(end, upstream);
@@ -214,15 +215,11 @@ void Invariants::EveryTaskIsAccountedFor(const TheEnd& end, const ModelUpstream&
 void Invariants::OrphansGiveTheirVideos(const ModelTask& task, const OnDisk& holder,
                                         const TheEnd& end) {
   if (task.end.outputs.empty() || task.end_time > end.now - absl::Hours(1) ||
-      task.forgotten_time < absl::InfiniteFuture()) {
-    return;
+      task.forgotten_time < absl::InfiniteFuture() || task.account != 0) {
+    return;  // there is nothing to have; or only with the other account's key, which is gone
   }
   for (const core::Orphan& orphan : end.orphans) {
-    // Looked at still; or another account's, which is looked at in vain.
-    if (orphan.upstream_id == task.id &&
-        (orphan.found_time > end.now - absl::Hours(1) || task.account != 0)) {
-      return;
-    }
+    if (orphan.upstream_id == task.id && orphan.found_time > end.now - absl::Hours(1)) return;
   }
   // It may have been kept with the prediction of a request for just the same video.
   for (const auto& [key, on_disk] : disk_) {
@@ -312,6 +309,40 @@ void Invariants::EvidenceOfHistoryIsUsed(const TheEnd& end, const ModelUpstream&
     Complain("Every video that was paid for is in the ledger as soon as there is evidence",
              absl::StrCat("history shows", group.name, " to be what ", group.attempts,
                           " attempts asked for"));
+  }
+}
+
+// One attempt asked for it, and history showed two such tasks that nobody had, both of its time: then
+// it took neither.
+void Invariants::AmbiguousEvidenceBindsNothing(const core::StoredPrediction& stored,
+                                               const TheEnd& end, const ModelUpstream& upstream) {
+  if (upstream.manners().lag_kind == HistoryManners::Lag::kPerCall) return;
+  const core::TaskInput input = InputOf(stored.initial);
+  const Attempt* only = nullptr;
+  for (const auto& [token, attempt] : attempts_) {
+    if (attempt.input != input) continue;
+    if (only != nullptr) return;
+    only = &attempt;
+  }
+  for (const core::Transition& bound : stored.transitions) {
+    if (bound.source != core::TransitionSource::kReconciliation || !bound.upstream_id) continue;
+    const ModelTask* const taken = upstream.FindTask(*bound.upstream_id);
+    if (taken == nullptr) continue;  // complained about already
+    for (const auto& [id, task] : upstream.tasks()) {
+      const bool was_there = id != *bound.upstream_id && InputOf(task) == input &&
+                             task.listed_with_input && task.account == taken->account &&
+                             task.create_time > only->intent.start_time + kClockError &&
+                             task.create_time < only->intent.start_time + absl::Minutes(10) &&
+                             task.listed_time < bound.time - absl::Minutes(2) &&
+                             task.forgotten_time > bound.time && task.model == stored.initial.model;
+      if (!was_there || only->prediction.second != stored.initial.id ||
+          IsIn(end.review.bound, id)) {
+        continue;
+      }
+      Complain("Ambiguous evidence binds nothing",
+               absl::StrCat(stored.initial.request_id, " has taken ", *bound.upstream_id,
+                            ", and history showed ", id, " as well"));
+    }
   }
 }
 

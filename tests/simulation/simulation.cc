@@ -316,7 +316,7 @@ void Simulation::ScheduleForeignTasks(absl::Duration period) {
     wish.prompt = absl::StrCat("what foreign client ", left, " wants");
     wish.aspect_ratio = static_cast<core::AspectRatio>(chance.Between(1, 7));
     wish.seed = static_cast<int32_t>(chance.Between(0, 2147483647));
-    if (const auto ours = chance.Percent(15) ? callers_.AnyWithSeed() : std::nullopt) {
+    if (const auto ours = chance.Percent(30) ? callers_.AnyWithSeed() : std::nullopt) {
       wish.prompt = ours->prompt;
       wish.aspect_ratio = ours->aspect_ratio;
       wish.seed = *ours->seed;

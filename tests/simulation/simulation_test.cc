@@ -28,6 +28,13 @@ TEST(SimulationTest, EveryPromiseIsKeptInManySmallHistories) {
   EXPECT_GT(summary.ambiguous_answers, 50);
   EXPECT_GT(summary.tasks, 300);
   EXPECT_GT(summary.transactions_failed, 50);
+  EXPECT_GT(summary.faults, 500);
+  EXPECT_GT(summary.lists, 1000);
+  EXPECT_GT(summary.callbacks, 50);
+  EXPECT_GT(summary.absences, 20);
+  EXPECT_GT(summary.resends, 5);
+  EXPECT_GT(summary.orphans, 0);
+  EXPECT_GT(summary.forgotten, 0);
 }
 
 TEST(SimulationTest, EveryPromiseIsKeptInLargeHistories) {
