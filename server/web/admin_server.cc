@@ -1,7 +1,6 @@
 #include "server/web/admin_server.h"
 
 #include <algorithm>
-#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -12,19 +11,17 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <chrono>
-#include <future>
 #include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "server/net/loop_asio.h"
+#include "server/web/acceptor.h"
 
 namespace dreamgate::web {
 namespace {
@@ -42,7 +39,6 @@ constexpr uint64_t kBodyLimit = 1024;
 constexpr size_t kBufferLimit = 16 * 1024;
 // A backup goes out in pieces of this size, so that it costs as much memory whatever its own.
 constexpr size_t kBackupPiece = 64 * 1024;
-constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 struct Page {
   http::status status = http::status::ok;
@@ -138,24 +134,18 @@ struct AdminServer::Listener : std::enable_shared_from_this<AdminServer::Listene
   class Connection;
 
   Listener(net::Loop& on_loop, AdminOptions with_options, AdminPages with_pages)
-      : loop(on_loop),
-        options(std::move(with_options)),
-        pages(std::move(with_pages)),
-        acceptor(net::AsioContext(on_loop)) {}
+      : loop(on_loop), options(std::move(with_options)), pages(std::move(with_pages)) {}
 
-  absl::Status Bind();
-  void AcceptOnLoop();
+  void ServeOnLoop();
   void CloseOnLoop();
 
   net::Loop& loop;
   const AdminOptions options;
   AdminPages pages;
-  tcp::acceptor acceptor;
-  uint16_t port = 0;
+  std::shared_ptr<Acceptor> acceptor;
   bool closed = false;
   std::set<Connection*> connections;
   std::weak_ptr<Backup> backup;  // owned by the connection that asked for it, or what works for it
-  std::unique_ptr<net::LoopTimer> accept_pause;
 };
 
 // One client: read a request, answer it, again while it wants to.
@@ -355,57 +345,33 @@ class AdminServer::Listener::Connection
   size_t discarded_ = 0;
 };
 
-absl::Status AdminServer::Listener::Bind() {
-  ErrorCode error;
-  const std::string literal = options.host == "localhost" ? "127.0.0.1" : options.host;
-  const asio::ip::address address = asio::ip::make_address(literal, error);
-  if (error) {
-    return absl::InvalidArgumentError(absl::StrCat("not an IP address: ", options.host));
-  }
-  const tcp::endpoint endpoint(address, options.port);
-  acceptor.open(endpoint.protocol(), error);
-  // A port whose last connections are in TIME_WAIT is free, one with a listener is not.
-  if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
-  if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-  if (error) return absl::UnavailableError(error.message());
-  port = acceptor.local_endpoint().port();
-  return absl::OkStatus();
-}
-
-void AdminServer::Listener::AcceptOnLoop() {
-  acceptor.async_accept([self = shared_from_this()](const ErrorCode& error, tcp::socket socket) {
-    if (self->closed) return;
-    if (error) {  // out of descriptors, most likely: there may be some again soon
-      self->accept_pause = self->loop.After(kAcceptPause, [weak = std::weak_ptr<Listener>(self)] {
-        if (auto alive = weak.lock(); alive != nullptr && !alive->closed) alive->AcceptOnLoop();
-      });
-      return;
-    }
+void AdminServer::Listener::ServeOnLoop() {
+  acceptor->ServeOnLoop([weak = weak_from_this()](tcp::socket socket) {
+    const std::shared_ptr<Listener> self = weak.lock();
+    if (self == nullptr || self->closed) return;
     const auto open = static_cast<int>(self->connections.size());
     // Some connections above the limit may wait for their refusal to be written, but not many.
-    if (open < 2 * self->options.max_connections) {
-      auto connection = std::make_shared<Connection>(self, std::move(socket));
-      open < self->options.max_connections ? connection->ReadOnLoop() : connection->RefuseOnLoop();
-    }
-    self->AcceptOnLoop();
+    if (open >= 2 * self->options.max_connections) return;
+    auto connection = std::make_shared<Connection>(self, std::move(socket));
+    open < self->options.max_connections ? connection->ReadOnLoop() : connection->RefuseOnLoop();
   });
 }
 
 void AdminServer::Listener::CloseOnLoop() {
   closed = true;
-  accept_pause.reset();
-  ErrorCode ignored;
-  acceptor.close(ignored);
+  acceptor->CloseOnLoop();
   for (Connection* connection : connections) connection->CloseOnLoop();
 }
 
 absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(net::Loop& loop,
                                                                 AdminOptions options,
                                                                 AdminPages pages) {
+  absl::StatusOr<std::shared_ptr<Acceptor>> acceptor =
+      Acceptor::Bind(loop, options.host, options.port);
+  if (!acceptor.ok()) return acceptor.status();
   auto listener = std::make_shared<Listener>(loop, std::move(options), std::move(pages));
-  if (absl::Status bound = listener->Bind(); !bound.ok()) return bound;
-  loop.Post([listener] { listener->AcceptOnLoop(); });
+  listener->acceptor = *std::move(acceptor);
+  loop.Post([listener] { listener->ServeOnLoop(); });
   return std::unique_ptr<AdminServer>(new AdminServer(loop, std::move(listener)));
 }
 
@@ -413,14 +379,9 @@ AdminServer::AdminServer(net::Loop& loop, std::shared_ptr<Listener> listener)
     : loop_(loop), listener_(std::move(listener)) {}
 
 AdminServer::~AdminServer() {
-  auto closed = std::make_shared<std::promise<void>>();  // the loop may be in set_value for longer
-  // Notifies when the work has been run, or when a stopped loop throws it away.
-  loop_.Post([listener = listener_, notify = absl::MakeCleanup([closed] { closed->set_value(); })] {
-    listener->CloseOnLoop();
-  });
-  closed->get_future().wait();
+  RunOnLoopAndWait(loop_, [listener = listener_] { listener->CloseOnLoop(); });
 }
 
-uint16_t AdminServer::port() const { return listener_->port; }
+uint16_t AdminServer::port() const { return listener_->acceptor->port(); }
 
 }  // namespace dreamgate::web
