@@ -90,6 +90,7 @@ CrashWorldOptions OptionsFor(const std::string& server, History history, bool re
   CrashWorldOptions options;
   options.server_program = server;
   options.absence_settle_time = absl::Milliseconds(150);
+  options.unresolved_timeout = absl::Seconds(3);
   options.simulator.schedule =
       simulator::Schedule::Completing(absl::Milliseconds(60), absl::Milliseconds(60));
   options.server_arguments = {"--submit-soft-timeout=250ms", "--late-answer-timeout=2s",

@@ -29,7 +29,7 @@ struct CrashWorldOptions {
   std::vector<std::string> server_arguments = {};  // come last and win
   simulator::Options simulator = {};
   absl::Duration absence_settle_time = absl::Milliseconds(300);
-  absl::Duration unresolved_timeout = absl::Seconds(3);
+  absl::Duration unresolved_timeout = absl::Seconds(15);  // longer than any disk stalls
   // How many tasks one request_id may create: one, and one more for each --resend-after-absence.
   size_t tasks_at_most = 1;
   // Whether history shows enough of a task to tell whose it is, so that in the end every one is known.
