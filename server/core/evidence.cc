@@ -91,7 +91,8 @@ absl::Time EarliestStart(const HistoryReading& reading) {
   return reading.since - kLatestCreation - 2 * ClockTolerance(reading.clock_offset);
 }
 
-Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review) {
+Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review,
+                    const OnTheWire& on_the_wire) {
   const absl::Duration tolerance = ClockTolerance(reading.clock_offset);
   std::map<TaskInput, std::vector<const StoredAttempt*>> alike;
   for (const StoredAttempt& attempt : review.open) alike[attempt.input].push_back(&attempt);
@@ -122,10 +123,11 @@ Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review) 
     for (const StoredAttempt* attempt : attempts) {
       if (possible.contains(attempt)) owners.push_back(attempt);
     }
-    if (std::any_of(owners.begin(), owners.end(),
-                    [](const StoredAttempt* attempt) { return IsInFlight(*attempt); })) {
-      continue;
-    }
+    const bool answer_decides =
+        std::any_of(owners.begin(), owners.end(), [&](const StoredAttempt* attempt) {
+          return IsInFlight(*attempt) || (owners.size() > 1 && on_the_wire(*attempt));
+        });
+    if (answer_decides) continue;
     if (items.size() < owners.size() && OfOnePrediction(owners)) {
       // Whichever attempt it was: the caller's video. The latest attempts get it, so that a live
       // prediction does.

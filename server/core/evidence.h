@@ -3,6 +3,7 @@
 #ifndef DREAMGATE_SERVER_CORE_EVIDENCE_H_
 #define DREAMGATE_SERVER_CORE_EVIDENCE_H_
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -36,6 +37,9 @@ bool MayBeOf(const HistoryItem& item, const StoredAttempt& attempt, absl::Durati
 // a task since then.
 absl::Time EarliestStart(const HistoryReading& reading);
 
+// Tells of an attempt whether its POST may still be answered.
+using OnTheWire = std::function<bool(const StoredAttempt& attempt)>;
+
 struct Match {
   const StoredAttempt* attempt;
   const HistoryItem* item;
@@ -46,12 +50,14 @@ struct Matching {
   int ambiguous = 0;
 };
 
-// Tasks that nobody has, and that have exactly the input of open attempts. Attempts that count as
-// ABSENT come second to those that do not. Several with the same input
+// Tasks that nobody has, and that have exactly the input of open attempts. Several with the same input
 // are matched oldest first if there are as many tasks as attempts, or if all the attempts are of one
-// prediction; otherwise not at all. While one of the attempts is still in flight, its answer decides.
-// Points into the arguments.
-Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review);
+// prediction; otherwise not at all. An attempt that had been called ABSENT before the task was created
+// comes after those that had not. While the ledger knows nothing of one of the attempts yet, or the
+// answer of one of several may still come, that decides. Points into the arguments.
+Matching MatchTasks(
+    const HistoryReading& reading, const AttemptReview& review,
+    const OnTheWire& on_the_wire = [](const StoredAttempt&) { return false; });
 
 // Collects, over several readings, that upstream shows no task for an attempt.
 class AbsenceEvidence {

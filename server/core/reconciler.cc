@@ -187,7 +187,10 @@ void Reconciler::Conclude(bool answered) {
 // ------------------------------------------------------------------------------------------ judging
 
 void Reconciler::Judge(const HistoryReading& reading, const AttemptReview& review, bool whole) {
-  const Matching matching = MatchTasks(reading, review);
+  const auto on_the_wire = [this](const StoredAttempt& attempt) {
+    return attempt.latest && submitter_.OnTheWire({attempt.tenant, attempt.prediction_id});
+  };
+  const Matching matching = MatchTasks(reading, review, on_the_wire);
   if (matching.ambiguous > 0) {
     ports_.events.Log(LogLevel::kWarning,
                       "upstream's history shows tasks with the input of several submissions whose "
@@ -205,7 +208,7 @@ void Reconciler::Judge(const HistoryReading& reading, const AttemptReview& revie
   for (const StoredAttempt& attempt : review.open) {
     if (attempt.state == State::kUnresolved && attempt.latest &&
         attempt.result == AttemptResult::kUnknown && !matched.contains(&attempt) &&
-        !submitter_.OnTheWire({attempt.tenant, attempt.prediction_id})) {
+        !on_the_wire(attempt)) {
       undecided.push_back(&attempt);
     }
   }

@@ -295,9 +295,8 @@ core::AttemptReview FakeLedger::RunReviewAttempts(const core::AttemptReviewQuery
     const bool open = !attempt.result || attempt.result == core::AttemptResult::kUnknown ||
                       attempt.result == core::AttemptResult::kAbsent;
     if (attempt.result == core::AttemptResult::kAccepted && query.with_accepted) {
-      review.accepted.push_back(
-          {attempt.upstream_id, attempt.attempt.start_time, *attempt.result_time,
-           attempt.key_fingerprint});
+      review.accepted.push_back({attempt.upstream_id, attempt.attempt.start_time,
+                                 *attempt.result_time, attempt.key_fingerprint});
     } else if (open && !rows_.at({attempt.tenant, attempt.prediction_id}).rejected) {
       review.open.push_back(std::move(attempt));
     }
@@ -349,12 +348,17 @@ absl::StatusOr<core::OrphanResult> FakeLedger::RunRecordOrphan(const core::Orpha
   }
   Row& row = found->second;
   const auto known = orphans_.find(orphan.upstream_id);
-  if (known == orphans_.end()
-          ? IsBound(orphan.upstream_id)
-          : known->second.ended == record.ended && known->second.outputs == record.outputs) {
-    return core::OrphanResult{false, row.current};
+  if (known == orphans_.end()) {
+    if (IsBound(orphan.upstream_id)) return core::OrphanResult{false, row.current};
+    orphans_[orphan.upstream_id] = record;
+  } else {  // what is known only grows
+    core::OrphanRecord& kept = known->second;
+    const bool ends = record.ended && !kept.ended;
+    const bool shows = !record.outputs.empty() && record.outputs != kept.outputs;
+    if (!ends && !shows) return core::OrphanResult{false, row.current};
+    kept.ended = kept.ended || record.ended;
+    if (shows) kept.outputs = record.outputs;
   }
-  orphans_[orphan.upstream_id] = record;
   const core::AttemptOutcome outcome{orphan.attempt_number,
                                      core::AttemptResult::kOrphaned,
                                      orphan.found_time,
