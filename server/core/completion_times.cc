@@ -74,23 +74,26 @@ size_t BinOf(double seconds) {
 
 using Weights = std::array<double, kBinCount>;
 
-// Half of a Gaussian kernel whose deviation is `deviation` bins; sums to 1 over both sides.
-std::vector<double> Kernel(double deviation) {
-  std::vector<double> half(static_cast<size_t>(std::ceil(3.5 * deviation)) + 1);
-  double sum = 0;
-  for (size_t i = 0; i < half.size(); ++i) {
-    const double z = static_cast<double>(i) / deviation;
-    half[i] = std::exp(-z * z / 2);
-    sum += i == 0 ? half[i] : 2 * half[i];
+// Half of a Gaussian; sums to 1 over both sides.
+struct Kernel {
+  explicit Kernel(double bins)
+      : deviation(bins), half(static_cast<size_t>(std::ceil(3.5 * bins)) + 1) {
+    double sum = 0;
+    for (size_t i = 0; i < half.size(); ++i) {
+      const double z = static_cast<double>(i) / bins;
+      half[i] = std::exp(-z * z / 2);
+      sum += i == 0 ? half[i] : 2 * half[i];
+    }
+    for (double& value : half) value /= sum;
   }
-  for (double& value : half) value /= sum;
-  return half;
-}
+  double deviation;  // bins
+  std::vector<double> half;
+};
 
 // The deviations that a fit may choose from, in bins. 2 bins are 8 s at an age of 105 s.
-const std::array<std::vector<double>, 7>& Kernels() {
-  static const std::array<std::vector<double>, 7> kernels = {
-      Kernel(0.7), Kernel(1), Kernel(1.5), Kernel(2.2), Kernel(3.2), Kernel(4.6), Kernel(6.6)};
+const std::array<Kernel, 7>& Kernels() {
+  static const std::array<Kernel, 7> kernels = {Kernel(0.7), Kernel(1),   Kernel(1.5), Kernel(2.2),
+                                                Kernel(3.2), Kernel(4.6), Kernel(6.6)};
   return kernels;
 }
 
@@ -112,7 +115,11 @@ Weights Smooth(const Weights& mass, const std::vector<double>& half_kernel) {
   return smooth;
 }
 
-// Of all kernels the one under which each observation is likeliest, given all the others.
+// A few videos that happen to agree are no reason to believe in a narrow peak: the narrowest deviation
+// that may be chosen, in bins, is this over their weight.
+constexpr double kCaution = 40;
+
+// Of the kernels the one under which each observation is likeliest, given all the others.
 Weights BestSmooth(const Weights& mass, double total) {
   // What the decay has left of one observation, on the average weighted by just that: 1 at first, a
   // half in the long run.
@@ -121,12 +128,14 @@ Weights BestSmooth(const Weights& mass, double total) {
   const Grid& grid = TheGrid();
   Weights best{};
   double best_score = -std::numeric_limits<double>::infinity();
-  for (const std::vector<double>& kernel : Kernels()) {
-    const Weights smooth = Smooth(mass, kernel);
+  for (const Kernel& kernel : Kernels()) {
+    const bool widest = &kernel == &Kernels().back();
+    if (kernel.deviation < kCaution / total && !widest) continue;
+    const Weights smooth = Smooth(mass, kernel.half);
     double score = 0;
     for (size_t i = 0; i < kBinCount; ++i) {
       if (mass[i] == 0) continue;
-      const double others = std::max(0.0, smooth[i] - kernel[0] * std::min(mass[i], typical));
+      const double others = std::max(0.0, smooth[i] - kernel.half[0] * std::min(mass[i], typical));
       score += mass[i] * std::log(others + CompletionTimes::kPriorWeight * grid.prior[i] +
                                   kTailWeight * grid.tail[i]);
     }
