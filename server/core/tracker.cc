@@ -72,7 +72,6 @@ void Tracker::Adopt(std::shared_ptr<const Prediction> prediction) {
   const auto [position, inserted] = entries_.try_emplace(key);
   if (!inserted) return;
   position->second.current = std::move(prediction);
-  position->second.adopted = ports_.clock.Now();
   CountUnresolved(nullptr, position->second.current.get());
   ++in_flight_of_tenant_[key.first];
   ports_.events.PredictionsInFlight(in_flight());
@@ -434,10 +433,10 @@ void Tracker::ArmDeadline(const PredictionKey& key) {
   Failure failure;
   absl::Time due;
   if (current.state == State::kUnresolved) {
-    // After a long standstill there is still time to ask for evidence.
-    due = std::max(
-        current.update_time + options_.unresolved_timeout,
-        entry->adopted + std::min(options_.unresolved_timeout, 2 * options_.absence_settle_time));
+    // After a standstill, of the process or of the ledger, there is still time to ask for evidence.
+    due = std::max(current.update_time + options_.unresolved_timeout,
+                   ports_.clock.Now() +
+                       std::min(options_.unresolved_timeout, 2 * options_.absence_settle_time));
     failure.code = FailureCode::kSubmitOutcomeUnknown;
     failure.message =
         "Whether upstream accepted this submission could not be found out in time. Before paying "

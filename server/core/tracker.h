@@ -113,7 +113,6 @@ class Tracker {
   struct Entry {
     std::shared_ptr<const Prediction> current;
     bool acknowledged_early = false;
-    absl::Time adopted;
 
     // Writing.
     bool write_outstanding = false;
