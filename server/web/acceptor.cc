@@ -67,12 +67,15 @@ void Acceptor::CloseOnLoop() {
 
 uint16_t Acceptor::port() const { return port_; }
 
-void RunOnLoopAndWait(net::Loop& loop, absl::AnyInvocable<void() &&> work) {
-  auto over = std::make_shared<std::promise<void>>();  // the loop may be in set_value for longer
-  loop.Post([work = std::move(work), notify = absl::MakeCleanup([over] {
-                                       over->set_value();
-                                     })]() mutable { std::move(work)(); });
-  over->get_future().wait();
+void RunOnLoopAndWait(net::Loop& loop, absl::AnyInvocable<void()> work) {
+  auto has_run = std::make_shared<std::promise<bool>>();  // the loop may be in set_value for longer
+  auto ran = std::make_shared<bool>(false);
+  // Notifies when the work has been run, or when a stopped loop throws it away.
+  loop.Post([&work, ran, notify = absl::MakeCleanup([has_run, ran] { has_run->set_value(*ran); })] {
+    work();
+    *ran = true;
+  });
+  if (!has_run->get_future().get()) work();
 }
 
 }  // namespace dreamgate::web

@@ -42,9 +42,9 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
   std::unique_ptr<net::LoopTimer> pause_;
 };
 
-// Runs `work` on the loop and waits until it has run, or until a stopped loop has thrown it away. Not
-// to be called on the loop.
-void RunOnLoopAndWait(net::Loop& loop, absl::AnyInvocable<void() &&> work);
+// Runs `work` on the loop and waits until it has; where the loop has been stopped, runs it here. Not to
+// be called on the loop; the loop must run or have been stopped.
+void RunOnLoopAndWait(net::Loop& loop, absl::AnyInvocable<void()> work);
 
 }  // namespace dreamgate::web
 
