@@ -52,6 +52,12 @@ std::optional<core::VideoInput> Callers::AnyWithSeed() {
   return inputs_with_seed_[world_.chance.Index(inputs_with_seed_.size())];
 }
 
+bool Callers::WasAskedWithSeed(const std::string& prompt, int32_t seed) const {
+  return std::any_of(
+      inputs_with_seed_.begin(), inputs_with_seed_.end(),
+      [&](const core::VideoInput& input) { return input.prompt == prompt && input.seed == seed; });
+}
+
 void Callers::ComeBack() {
   for (const auto& caller : callers_) {
     if (!world_.chance.Percent(30)) continue;

@@ -33,6 +33,8 @@ class Callers {
   void ComeBack();
   // Something that some caller has asked for or will ask for, with its seed; else nullopt.
   std::optional<core::VideoInput> AnyWithSeed();
+  // Whether somebody has asked for just this, seed and all.
+  bool WasAskedWithSeed(const std::string& prompt, int32_t seed) const;
   // Whoever waits for an answer will not get it.
   void OnProcessEnd();
   // Complains about calls that a living process still owes an answer.

@@ -329,11 +329,13 @@ void Invariants::AmbiguousEvidenceBindsNothing(const core::StoredPrediction& sto
     const ModelTask* const taken = upstream.FindTask(*bound.upstream_id);
     if (taken == nullptr) continue;  // complained about already
     for (const auto& [id, task] : upstream.tasks()) {
-      const bool was_there = id != *bound.upstream_id && InputOf(task) == input &&
+      // Two of history's readings that follow one another are farther apart than any two clocks.
+      const bool was_shown = std::any_of(task.shown.begin(), task.shown.end(),
+                                         [&](absl::Time shown) { return shown < bound.time; });
+      const bool was_there = was_shown && id != *bound.upstream_id && InputOf(task) == input &&
                              task.listed_with_input && task.account == taken->account &&
                              task.create_time > only->intent.start_time + kClockError &&
                              task.create_time < only->intent.start_time + absl::Minutes(10) &&
-                             task.listed_time < bound.time - absl::Minutes(2) &&
                              task.forgotten_time > bound.time && task.model == stored.initial.model;
       if (!was_there || only->prediction.second != stored.initial.id ||
           IsIn(end.review.bound, id)) {

@@ -34,17 +34,17 @@ void ModelUpstream::AnswerList(int64_t number, const core::HistoryQuery& query) 
     answer(*std::move(trouble));
     return;
   }
-  Listed listed = List(query);
+  core::HistoryPage page = List(query);
   const absl::Time now = world_.Now();
-  for (const std::string& id : listed.own) tasks_.at(id).shown.push_back(now);
+  for (const core::HistoryItem& item : page.items) tasks_.at(item.upstream_id).shown.push_back(now);
   if (manners_.reports_clock_offset) {
     // The answer was under way for a moment since its Date was written.
     const absl::Time date =
         now + manners_.clock_offset - absl::Milliseconds(300) * chance_.Fraction();
-    listed.page.clock_offset =
+    page.clock_offset =
         absl::FromUnixSeconds(absl::ToUnixSeconds(date)) - (now + callers_clock_error_);
   }
-  answer(std::move(listed.page));
+  answer(std::move(page));
 }
 
 std::optional<core::HistoryFailed> ModelUpstream::DrawListTrouble() {
@@ -63,8 +63,8 @@ std::optional<core::HistoryFailed> ModelUpstream::DrawListTrouble() {
   }
 }
 
-ModelUpstream::Listed ModelUpstream::List(const core::HistoryQuery& query) {
-  Listed listed;
+core::HistoryPage ModelUpstream::List(const core::HistoryQuery& query) {
+  core::HistoryPage page;
   const absl::Time now = world_.Now();
   absl::Time newest = now;
   if (manners_.lag_kind == HistoryManners::Lag::kPerCall) {
@@ -83,17 +83,16 @@ ModelUpstream::Listed ModelUpstream::List(const core::HistoryQuery& query) {
       --skipped;
       continue;
     }
-    if (listed.page.items.size() == manners_.page_size) {
-      listed.page.more = true;
+    if (page.items.size() == manners_.page_size) {
+      page.more = true;
       break;
     }
-    listed.page.items.push_back(ItemOf(task));
-    if (task.post != 0) listed.own.push_back(task.id);
+    page.items.push_back(ItemOf(task));
   }
-  if (manners_.guesses_more && listed.page.items.size() == manners_.page_size) {
-    listed.page.more = true;
+  if (manners_.guesses_more && page.items.size() == manners_.page_size) {
+    page.more = true;
   }
-  return listed;
+  return page;
 }
 
 core::HistoryItem ModelUpstream::ItemOf(const ModelTask& task) const {

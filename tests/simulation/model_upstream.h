@@ -139,10 +139,6 @@ class ModelUpstream final : public core::Upstream {
     kLostBefore,         // the connection, likewise
     kLostAfter,
   };
-  struct Listed {
-    core::HistoryPage page;
-    std::vector<std::string> own;  // ids of the gateway's tasks on it
-  };
 
   Fate DrawFate();
   absl::Duration DrawAnswerDelay();
@@ -156,7 +152,7 @@ class ModelUpstream final : public core::Upstream {
   core::TaskObservation Show(const ModelTask& task, absl::Time as_of) const;
 
   std::optional<core::HistoryFailed> DrawListTrouble();
-  Listed List(const core::HistoryQuery& query);
+  core::HistoryPage List(const core::HistoryQuery& query);
   core::HistoryItem ItemOf(const ModelTask& task) const;
   void AnswerList(int64_t number, const core::HistoryQuery& query);
 

@@ -161,6 +161,7 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
   void FinishDrained();
   void EndProcess(CrashKind kind);
 
+  void MimicPerhaps(const ModelTask& task);
   void NoteIntents(absl::Span<const ledger::Operation> batch);
   void NoteEnds(absl::Span<const ledger::Operation> batch, const ledger::BatchResult& done);
 
@@ -552,7 +553,20 @@ void Simulation::OnTaskCreated(int64_t post, const ModelTask& task) {
   world_.trace.Add("POST ", post, " has created ", task.id);
   world_.invariants.OnTaskCreated(post, task, options_.resend_after_absence);
   webhooks_.OnTaskCreated(task);
+  MimicPerhaps(task);
   if (world_.gateway != nullptr) CountDown(Ending::kAfterTaskCreated);
+}
+
+// Who asks us with a seed of his own may have asked upstream itself for the same.
+void Simulation::MimicPerhaps(const ModelTask& task) {
+  if (!callers_.WasAskedWithSeed(task.input.prompt, task.input.seed)) return;
+  if (!world_.chance.Percent(8)) return;
+  core::CreateTaskRequest wish = task.input;
+  wish.attempt_token.clear();
+  world_.agenda.Later(world_.chance.Spread(absl::Seconds(1), absl::Minutes(10)), [this, wish] {
+    world_.trace.Add("another client creates a task, \"", wish.prompt, "\"");
+    upstream_.AddForeignTask(wish, options_.model);
+  });
 }
 
 void Simulation::OnPostAnswered(int64_t number, Heard heard, int http_status) {
