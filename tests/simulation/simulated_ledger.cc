@@ -91,6 +91,20 @@ void SimulatedLedger::Prune(absl::Time ended_before, int most,
   Enqueue(ledger::PruneRequest{.ended_before = ended_before, .most = most}, std::move(done));
 }
 
+void SimulatedLedger::LoadLearned(std::string model,
+                                  core::Completion<absl::StatusOr<std::string>> done) {
+  Enqueue(ledger::LoadLearnedRequest{.model = std::move(model)}, std::move(done));
+}
+
+void SimulatedLedger::SaveLearned(std::string model, std::string bytes,
+                                  core::Completion<absl::Status> done) {
+  Enqueue<absl::StatusOr<ledger::LearnedSaved>>(
+      ledger::SaveLearnedRequest{.model = std::move(model), .bytes = std::move(bytes)},
+      [done = std::move(done)](absl::StatusOr<ledger::LearnedSaved> saved) mutable {
+        std::move(done)(saved.status());
+      });
+}
+
 void SimulatedLedger::Stop() {
   while (!queue_.empty()) {
     RunBatch(queue_.size());

@@ -34,7 +34,6 @@ TEST(SimulationTest, EveryPromiseIsKeptInManySmallHistories) {
   EXPECT_GT(summary.absences, 20);
   EXPECT_GT(summary.resends, 5);
   EXPECT_GT(summary.orphans, 0);
-  EXPECT_GT(summary.forgotten, 0);
 }
 
 TEST(SimulationTest, EveryPromiseIsKeptInLargeHistories) {
@@ -42,6 +41,7 @@ TEST(SimulationTest, EveryPromiseIsKeptInLargeHistories) {
   ExpectPromisesKept(1, 2, Size::kLarge, summary);
   EXPECT_GT(summary.crashes, 5);
   EXPECT_GT(summary.transactions, 1000);
+  EXPECT_GT(summary.forgotten, 0) << "some callers come back with a request_id of long ago";
 }
 
 TEST(SimulationTest, ASeedReplaysItsHistoryExactly) {
