@@ -1,6 +1,7 @@
 #include "tests/simulation/simulation.h"
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -85,10 +86,10 @@ const MemoryVfs& NewLedgersDisk() {
 }
 
 std::string Name(const ledger::Operation& operation) {
-  constexpr absl::string_view kNames[] = {"Reserve",      "Propose",     "Reject", "Load",
-                                          "List",         "TakeOver",    "Review", "FindAttempt",
-                                          "RecordOrphan", "ListOrphans", "Prune"};
-  std::string name(kNames[operation.index()]);
+  constexpr absl::string_view kNames[] = {
+      "Reserve",     "Propose",      "Reject",      "Load",  "List",        "TakeOver",   "Review",
+      "FindAttempt", "RecordOrphan", "ListOrphans", "Prune", "LoadLearned", "SaveLearned"};
+  std::string name(operation.index() < std::size(kNames) ? kNames[operation.index()] : "something");
   if (const auto* proposal = std::get_if<core::Proposal>(&operation)) {
     absl::StrAppend(&name, "(", core::StateName(proposal->transition.state), " ",
                     proposal->transition.sequence);

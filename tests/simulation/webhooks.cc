@@ -47,17 +47,19 @@ void Webhooks::Call(Callback callback) {
   world_.trace.Add("callback ", number, " for ", callback.upstream_id,
                    callback.forged ? ", forged" : "");
   open_[number] = callback;
-  world_.gateway->OnCallback(
-      callback.token, callback.upstream_id, [this, number](absl::Status answer) {
-        const auto call = open_.extract(number);
-        world_.trace.Add("callback ", number, " is answered: ", [&] { return answer.ToString(); });
-        if (call.empty()) {
-          world_.invariants.Complain("Completions are called once",
-                                     "a callback was answered again");
-          return;
-        }
-        OnAnswer(call.mapped(), answer);
-      });
+  world_.gateway->OnCallback(callback.token, callback.upstream_id,
+                             [this, number](absl::Status answer) {
+                               const auto call = open_.extract(number);
+                               world_.trace.Add("callback ", number, " is answered: ", [&answer] {
+                                 return answer.ToString(absl::StatusToStringMode::kWithNoExtraData);
+                               });
+                               if (call.empty()) {
+                                 world_.invariants.Complain("Completions are called once",
+                                                            "a callback was answered again");
+                                 return;
+                               }
+                               OnAnswer(call.mapped(), answer);
+                             });
 }
 
 void Webhooks::CallAgain(Callback callback) {
