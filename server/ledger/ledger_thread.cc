@@ -139,6 +139,20 @@ void LedgerThread::Prune(absl::Time ended_before, int most,
   Enqueue(PruneRequest{.ended_before = ended_before, .most = most}, std::move(done));
 }
 
+void LedgerThread::LoadLearned(std::string model,
+                               core::Completion<absl::StatusOr<std::string>> done) {
+  Enqueue(LoadLearnedRequest{.model = std::move(model)}, std::move(done));
+}
+
+void LedgerThread::SaveLearned(std::string model, std::string bytes,
+                               core::Completion<absl::Status> done) {
+  Enqueue<absl::StatusOr<LearnedSaved>>(
+      SaveLearnedRequest{.model = std::move(model), .bytes = std::move(bytes)},
+      [done = std::move(done)](absl::StatusOr<LearnedSaved> saved) mutable {
+        std::move(done)(saved.status());
+      });
+}
+
 void LedgerThread::Backup(std::string path, core::Completion<absl::Status> done) {
   BackupRequest backup{.path = std::move(path), .done = std::move(done)};
   {

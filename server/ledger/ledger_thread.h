@@ -47,6 +47,9 @@ class LedgerThread final : public core::Ledger {
   void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
   void Prune(absl::Time ended_before, int most,
              core::Completion<absl::StatusOr<int>> done) override;
+  void LoadLearned(std::string model, core::Completion<absl::StatusOr<std::string>> done) override;
+  void SaveLearned(std::string model, std::string bytes,
+                   core::Completion<absl::Status> done) override;
 
   // Copies the whole ledger into the new file `path` (mode 0600), a piece between any two batches,
   // one backup after the other. The copy opens as a ledger and has everything that was committed

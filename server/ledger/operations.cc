@@ -328,4 +328,22 @@ absl::StatusOr<int> Operations::Run(const PruneRequest& request) {
   return static_cast<int>(keys->size());
 }
 
+// ----------------------------------------------------------------------------------- what was learned
+
+absl::StatusOr<std::string> Operations::Run(const LoadLearnedRequest& request) {
+  absl::StatusOr<std::optional<std::string>> bytes = records_.FindLearned(request.model);
+  if (!bytes.ok()) return bytes.status();
+  if (!bytes->has_value()) {
+    return absl::NotFoundError(absl::StrCat("nothing is known of model ", request.model));
+  }
+  return **std::move(bytes);
+}
+
+absl::StatusOr<LearnedSaved> Operations::Run(const SaveLearnedRequest& request) {
+  if (absl::Status status = records_.PutLearned(request.model, request.bytes); !status.ok()) {
+    return status;
+  }
+  return LearnedSaved();
+}
+
 }  // namespace dreamgate::ledger

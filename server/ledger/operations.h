@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,6 +38,8 @@ class Operations {
   absl::StatusOr<core::OrphanResult> Run(const core::OrphanRecord& record);
   absl::StatusOr<std::vector<core::Orphan>> Run(const ListOrphansRequest& request);
   absl::StatusOr<int> Run(const PruneRequest& request);
+  absl::StatusOr<std::string> Run(const LoadLearnedRequest& request);
+  absl::StatusOr<LearnedSaved> Run(const SaveLearnedRequest& request);
 
  private:
   absl::StatusOr<core::ReserveResult> AnswerKnownRequestId(const core::Reservation& reservation);

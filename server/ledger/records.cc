@@ -203,6 +203,9 @@ std::unique_ptr<Records> Records::Prepare(Database& database) {
        "DELETE FROM transitions WHERE tenant = ? AND prediction_id = ?"},
       {&records->delete_attempts_, "DELETE FROM attempts WHERE tenant = ? AND prediction_id = ?"},
       {&records->delete_orphans_, "DELETE FROM orphans WHERE tenant = ? AND prediction_id = ?"},
+
+      {&records->find_learned_, "SELECT bytes FROM learned WHERE model = ?"},
+      {&records->put_learned_, "INSERT OR REPLACE INTO learned (model, bytes) VALUES (?, ?)"},
   };
   for (const auto& [statement, sql] : statements) *statement = database.Prepare(sql);
   return records;
@@ -637,6 +640,23 @@ absl::Status Records::Delete(const PredictionKey& key) {
     if (const absl::Status status = cursor.Run(); !status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+// ----------------------------------------------------------------------------------- what was learned
+
+absl::StatusOr<std::optional<std::string>> Records::FindLearned(const std::string& model) {
+  Cursor cursor(find_learned_);
+  cursor.Bind(model);
+  std::optional<std::string> bytes;
+  if (cursor.Next()) bytes = cursor.Text();
+  if (!cursor.status().ok()) return cursor.status();
+  return bytes;
+}
+
+absl::Status Records::PutLearned(const std::string& model, const std::string& bytes) {
+  Cursor cursor(put_learned_);
+  cursor.Bind(model).BindBlob(bytes);
+  return cursor.Run();
 }
 
 }  // namespace dreamgate::ledger

@@ -1,5 +1,5 @@
-// Rows to values and back: every SQL statement that touches predictions, transitions, attempts and
-// orphans, prepared once a connection. Knows no rules. Owned by `Store`, private to this room. Runs
+// Rows to values and back: every SQL statement that touches predictions, transitions, attempts,
+// orphans and what was learned, prepared once a connection. Knows no rules. Owned by `Store`, private to this room. Runs
 // inside whatever transaction is open. A row that cannot be what it holds is a DataLossError that
 // names the column.
 #ifndef DREAMGATE_SERVER_LEDGER_RECORDS_H_
@@ -127,6 +127,10 @@ class Records {
   absl::StatusOr<std::vector<PredictionKey>> FindEndedBefore(absl::Time time, int limit);
   absl::Status Delete(const PredictionKey& key);
 
+  // What was learned of a model.
+  absl::StatusOr<std::optional<std::string>> FindLearned(const std::string& model);
+  absl::Status PutLearned(const std::string& model, const std::string& bytes);
+
  private:
   explicit Records(Database& database) : database_(database) {}
   static absl::Status Run(Statement& statement);
@@ -147,6 +151,7 @@ class Records {
   Statement take_over_, find_unfinished_;
   Statement find_ended_, delete_prediction_, delete_transitions_, delete_attempts_;
   Statement delete_orphans_;
+  Statement find_learned_, put_learned_;
 };
 
 }  // namespace dreamgate::ledger

@@ -101,7 +101,15 @@ CREATE INDEX attempts_open ON attempts (start_time) WHERE outcome IS NULL OR out
 CREATE INDEX attempts_accepted ON attempts (start_time) WHERE outcome = 1;
 )sql";
 
-constexpr const char* kSteps[] = {kStep1, kStep2};
+// What was learned of each model, for as long as the ledger lives.
+constexpr char kStep3[] = R"sql(
+CREATE TABLE learned (
+  model TEXT PRIMARY KEY,
+  bytes BLOB NOT NULL               -- only core can read them
+) WITHOUT ROWID;
+)sql";
+
+constexpr const char* kSteps[] = {kStep1, kStep2, kStep3};
 
 }  // namespace
 

@@ -66,7 +66,7 @@ bool IsOneOf(const Operation& operation) {
 
 bool IsWrite(const Operation& operation) {
   return !IsOneOf<LoadRequest, core::ListQuery, core::AttemptReviewQuery, FindAttemptRequest,
-                  ListOrphansRequest>(operation);
+                  ListOrphansRequest, LoadLearnedRequest>(operation);
 }
 
 // ----------------------------------------------------------------------------------- open and reopen

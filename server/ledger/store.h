@@ -66,18 +66,28 @@ struct PruneRequest {
   int most = 0;
 };
 
+struct LoadLearnedRequest {
+  std::string model;
+};
+
+struct SaveLearnedRequest {
+  std::string model;
+  std::string bytes;
+};
+struct LearnedSaved {};  // an answer of its own kind: no two operations share one
+
 // What the port `core::Ledger` offers, and what it answers: the n-th alternative answers the n-th.
-using Operation =
-    std::variant<core::Reservation, core::Proposal, core::RejectRequest, LoadRequest,
-                 core::ListQuery, TakeOverRequest, core::AttemptReviewQuery, FindAttemptRequest,
-                 core::OrphanRecord, ListOrphansRequest, PruneRequest>;
+using Operation = std::variant<core::Reservation, core::Proposal, core::RejectRequest, LoadRequest,
+                               core::ListQuery, TakeOverRequest, core::AttemptReviewQuery,
+                               FindAttemptRequest, core::OrphanRecord, ListOrphansRequest,
+                               PruneRequest, LoadLearnedRequest, SaveLearnedRequest>;
 using Result =
     std::variant<absl::StatusOr<core::ReserveResult>, absl::StatusOr<core::ProposeResult>,
                  absl::Status, absl::StatusOr<core::StoredPrediction>,
                  absl::StatusOr<core::ListPage>, absl::StatusOr<std::vector<core::Unfinished>>,
                  absl::StatusOr<core::AttemptReview>, absl::StatusOr<core::StoredAttempt>,
                  absl::StatusOr<core::OrphanResult>, absl::StatusOr<std::vector<core::Orphan>>,
-                 absl::StatusOr<int>>;
+                 absl::StatusOr<int>, absl::StatusOr<std::string>, absl::StatusOr<LearnedSaved>>;
 
 // Whether it may change anything.
 bool IsWrite(const Operation& operation);

@@ -447,12 +447,12 @@ TEST_F(AttemptsTest, TheNewOperationsOfABatchSeeOneAnotherInOrder) {
 }
 
 TEST_F(AttemptsTest, OnlyWhatChangesNothingCountsAsARead) {
-  const std::vector<Operation> reads = {LoadRequest(), core::ListQuery(),
-                                        core::AttemptReviewQuery(), FindAttemptRequest(),
-                                        ListOrphansRequest()};
-  const std::vector<Operation> writes = {core::Reservation(),   core::Proposal(),
-                                         core::RejectRequest(), TakeOverRequest(),
-                                         core::OrphanRecord(),  PruneRequest()};
+  const std::vector<Operation> reads = {
+      LoadRequest(),        core::ListQuery(),    core::AttemptReviewQuery(),
+      FindAttemptRequest(), ListOrphansRequest(), LoadLearnedRequest()};
+  const std::vector<Operation> writes = {
+      core::Reservation(),  core::Proposal(), core::RejectRequest(), TakeOverRequest(),
+      core::OrphanRecord(), PruneRequest(),   SaveLearnedRequest()};
   EXPECT_EQ(reads.size() + writes.size(), std::variant_size_v<Operation>);
   EXPECT_TRUE(std::none_of(reads.begin(), reads.end(), IsWrite));
   EXPECT_TRUE(std::all_of(writes.begin(), writes.end(), IsWrite));

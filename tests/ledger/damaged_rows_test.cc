@@ -129,5 +129,15 @@ TEST_F(DamagedRowsTest, AnOrphanThatCannotBeReadIsNamed) {
   ExpectDamaged(RecordOrphan(*store_, MakeOrphan(1, "late")).status(), "attempt_number");
 }
 
+TEST_F(DamagedRowsTest, WhatWasLearnedAndCannotBeReadIsNamedAndCanBeReplaced) {
+  ASSERT_TRUE(SaveLearned(*store_, "model", "bytes").ok());
+  for (const char* value : {"7", "2.5"}) {
+    Damage(absl::StrCat("UPDATE learned SET bytes = ", value));
+    ExpectDamaged(LoadLearned(*store_, "model").status(), "bytes");
+  }
+  EXPECT_TRUE(SaveLearned(*store_, "model", "new").ok());
+  EXPECT_EQ(*LoadLearned(*store_, "model"), "new");
+}
+
 }  // namespace
 }  // namespace dreamgate::ledger

@@ -150,6 +150,16 @@ inline absl::StatusOr<int> Prune(Store& store, absl::Time ended_before, int most
   return Ask<absl::StatusOr<int>>(store, PruneRequest{.ended_before = ended_before, .most = most});
 }
 
+inline absl::StatusOr<std::string> LoadLearned(Store& store, const std::string& model) {
+  return Ask<absl::StatusOr<std::string>>(store, LoadLearnedRequest{.model = model});
+}
+
+inline absl::Status SaveLearned(Store& store, const std::string& model, const std::string& bytes) {
+  return Ask<absl::StatusOr<LearnedSaved>>(store,
+                                           SaveLearnedRequest{.model = model, .bytes = bytes})
+      .status();
+}
+
 template <typename Alternative, typename Variant>
 bool Is(const absl::StatusOr<Variant>& result) {
   return result.ok() && std::holds_alternative<Alternative>(*result);

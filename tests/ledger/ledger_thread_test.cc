@@ -215,11 +215,17 @@ TEST_F(LedgerThreadTest, EveryOperationOfThePortIsAnswered) {
   ledger_->Prune(Second(100), 5, [this](absl::StatusOr<int> forgotten) {
     log_.push_back(absl::StrCat("forgot ", forgotten.ok() ? *forgotten : -1));
   });
-  ASSERT_TRUE(loop_.Run(11));
-  EXPECT_THAT(
-      log_, ElementsAre("committed p000001 1", "reserved 1", "committed p000002 1", "reserved 2",
-                        "committed p000002 2", "proposed 2", "rejected", "listed 1", "took over 1",
-                        "orphan", "orphans 1", "open 1 bound 1", "found p000001", "forgot 1"));
+  ledger_->SaveLearned("model", "bytes", [this](absl::Status status) {
+    log_.push_back(status.ok() ? "saved" : "not saved");
+  });
+  ledger_->LoadLearned("model", [this](absl::StatusOr<std::string> bytes) {
+    log_.push_back(absl::StrCat("learned ", bytes.ok() ? *bytes : "nothing"));
+  });
+  ASSERT_TRUE(loop_.Run(13));
+  EXPECT_THAT(log_, ElementsAre("committed p000001 1", "reserved 1", "committed p000002 1",
+                                "reserved 2", "committed p000002 2", "proposed 2", "rejected",
+                                "listed 1", "took over 1", "orphan", "orphans 1", "open 1 bound 1",
+                                "found p000001", "forgot 1", "saved", "learned bytes"));
 }
 
 TEST_F(LedgerThreadTest, WhatQueuesUpIsCommittedInGroupsAndInOrder) {
@@ -279,9 +285,13 @@ TEST_F(LedgerThreadTest, AfterStopEverythingCompletesWithLedgerUnavailable) {
   ledger_->Stop();
   Reserve(1);
   Load(1);
+  ledger_->SaveLearned("model", "bytes", [this](absl::Status status) {
+    log_.push_back("not saved");
+    last_status_ = status;
+  });
   EXPECT_THAT(log_, IsEmpty());
-  ASSERT_TRUE(loop_.Run(2));
-  EXPECT_THAT(log_, ElementsAre("not reserved 1", "not loaded"));
+  ASSERT_TRUE(loop_.Run(3));
+  EXPECT_THAT(log_, ElementsAre("not reserved 1", "not loaded", "not saved"));
   EXPECT_EQ(core::ReasonOf(last_status_), core::Reason::kLedgerUnavailable);
 }
 

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 
@@ -34,9 +35,9 @@ class MigrationTest : public ::testing::Test {
   MigrationTest() { RegisterFaultVfs(); }
   ~MigrationTest() override { SetFault(Fault::kNone); }
 
-  std::string OldLedger(const std::string& name) {
+  std::string OldLedger(const std::string& name, int schema = 1) {
     std::string path = folder_.File(name);
-    ExecuteSql(path, ReadFile(LEDGER_DATA "/schema_1.sql"));
+    ExecuteSql(path, ReadFile(absl::StrCat(LEDGER_DATA, "/schema_", schema, ".sql")));
     return path;
   }
 
@@ -69,9 +70,14 @@ class MigrationTest : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(MigrationTest, EverythingInALedgerOfSchema1IsThere) {
-  const std::string path = OldLedger("ledger.db");
-  const std::unique_ptr<Store> store = OpenStore(path);
+// Of each schema that there was.
+class OldLedgerTest : public MigrationTest, public ::testing::WithParamInterface<int> {};
+
+INSTANTIATE_TEST_SUITE_P(, OldLedgerTest, ::testing::Values(1, 2),
+                         [](const auto& schema) { return absl::StrCat("OfSchema", schema.param); });
+
+TEST_P(OldLedgerTest, EverythingInItIsThere) {
+  const std::unique_ptr<Store> store = OpenStore(OldLedger("ledger.db", GetParam()));
   ASSERT_NE(store, nullptr);
   ExpectEverythingThere(*store);
 
@@ -94,10 +100,17 @@ TEST_F(MigrationTest, EverythingInALedgerOfSchema1IsThere) {
   const auto failed = store->Load("tenant", IdOf(7));
   EXPECT_EQ(failed->transitions.back().failure,
             (core::Failure{core::FailureCode::kModerated, "not shown", 1200, true}));
+
+  const auto orphans = ListOrphans(*store);
+  ASSERT_TRUE(orphans.ok()) << orphans.status();
+  ASSERT_THAT(*orphans, SizeIs(GetParam() == 1 ? 0 : 1));
+  if (!orphans->empty()) {
+    EXPECT_EQ(orphans->front().upstream_id, "upstream-9-late");
+  }
 }
 
-TEST_F(MigrationTest, AMigratedLedgerIsWorkedOnLikeAnyOther) {
-  const std::unique_ptr<Store> store = OpenStore(OldLedger("ledger.db"));
+TEST_P(OldLedgerTest, ItIsWorkedOnLikeAnyOther) {
+  const std::unique_ptr<Store> store = OpenStore(OldLedger("ledger.db", GetParam()));
   ASSERT_NE(store, nullptr);
   // Request ids are remembered, rejections too.
   EXPECT_TRUE(Is<core::ReserveExisting>(Reserve(*store, MakeReservation(4))));
@@ -142,10 +155,14 @@ TEST_F(MigrationTest, AMigratedLedgerIsWorkedOnLikeAnyOther) {
   EXPECT_TRUE(RecordOrphan(*store, orphan)->news);
   EXPECT_EQ(store->Load("tenant", IdOf(12))->initial.recovered_outputs, orphan.outputs);
   EXPECT_EQ(*Prune(*store, Second(1000), 100), 8);  // 5 to 12
+
+  EXPECT_TRUE(absl::IsNotFound(LoadLearned(*store, "model").status()));
+  EXPECT_TRUE(SaveLearned(*store, "model", "bytes").ok());
+  EXPECT_EQ(*LoadLearned(*store, "model"), "bytes");
 }
 
-TEST_F(MigrationTest, AMigratedFileHasTheSchemaOfANewOne) {
-  const std::string old_path = OldLedger("old.db");
+TEST_P(OldLedgerTest, ItHasTheSchemaOfANewOne) {
+  const std::string old_path = OldLedger("old.db", GetParam());
   const std::string new_path = folder_.File("new.db");
   OpenStore(old_path);
   OpenStore(new_path);
@@ -160,25 +177,34 @@ TEST_F(MigrationTest, AMigratedFileHasTheSchemaOfANewOne) {
 
 TEST_F(MigrationTest, AMigrationThatIsCutOffAtAnyWriteLeavesALedgerThatMigratesLater) {
   int changes = 0;
+  std::set<std::string> versions;
   for (bool migrated = false; !migrated; ++changes) {
     SCOPED_TRACE(absl::StrCat("after ", changes, " changes"));
     const std::string path = OldLedger(absl::StrCat("cut-", changes));
     SetFaultAfter(changes, Fault::kDead);
     migrated = OpenStatus(path, kFaultVfs).ok();
     SetFault(Fault::kNone);
-    // By the old server's schema or by the new one, never by something in between.
+    // By one of the schemas that there were, never by something in between.
     const std::string columns = QuerySql(path,
                                          "SELECT count(*) FROM pragma_table_info('transitions') "
                                          "WHERE name = 'recovered_outputs_json'");
-    const std::string orphans =
-        QuerySql(path, "SELECT count(*) FROM sqlite_schema WHERE name = 'orphans'");
-    EXPECT_EQ(columns + orphans, QuerySql(path, "PRAGMA user_version") == "1" ? "10" : "01");
+    const std::string tables = QuerySql(path,
+                                        "SELECT group_concat(name) FROM (SELECT name FROM "
+                                        "sqlite_schema WHERE name IN ('orphans', 'learned') "
+                                        "ORDER BY name)");
+    const std::map<std::string, std::string> expected = {
+        {"1", "1 NULL"}, {"2", "0 orphans"}, {"3", "0 learned,orphans"}};
+    const std::string version = QuerySql(path, "PRAGMA user_version");
+    ASSERT_TRUE(expected.contains(version)) << version;
+    EXPECT_EQ(absl::StrCat(columns, " ", tables), expected.at(version));
+    versions.insert(version);
     const std::unique_ptr<Store> store = OpenStore(path);
     ASSERT_NE(store, nullptr);
     ExpectEverythingThere(*store);
     ASSERT_LT(changes, 1000);
   }
   EXPECT_GT(changes, 10);  // there was something to cut
+  EXPECT_THAT(versions, ElementsAre("1", "2", "3"));
 }
 
 TEST_F(MigrationTest, AFullDiskRefusesTheStartAndLeavesTheOldLedgerAsItWas) {
