@@ -24,6 +24,7 @@ std::string Show(const std::string& value) { return value; }
 std::string Show(absl::Duration value) { return ShowDuration(value); }
 std::string Show(int value) { return absl::StrCat(value); }
 std::string Show(int64_t value) { return absl::StrCat(value); }
+std::string Show(double value) { return ShowNumber(value); }
 std::string Show(bool value) { return value ? "true" : "false"; }
 std::string Show(core::LogLevel value) { return std::string(telemetry::LogLevelName(value)); }
 std::string Show(telemetry::LogFormat value) {
@@ -79,6 +80,19 @@ class Table {
   std::string group_;
   std::vector<Setting> settings_;
 };
+
+absl::StatusOr<double> ParseGetsPerVideo(const std::string& text) {
+  return ParseNumber(text, 2, 1000);
+}
+
+absl::StatusOr<double> ParseRate(const std::string& text) {
+  const absl::StatusOr<double> rate = ParseNumber(text, 0, 100'000);
+  // Less than this would look like standing still.
+  if (!rate.ok() || (*rate > 0 && *rate < 0.01)) {
+    return absl::InvalidArgumentError("must be 0 or a number from 0.01 to 100000");
+  }
+  return rate;
+}
 
 absl::StatusOr<std::string> ParseLedgerPath(const std::string& text) {
   if (text.empty()) return absl::InvalidArgumentError("must name a file");
@@ -205,9 +219,21 @@ void AddPredictions(Table& table) {
   table.AddDuration("poll-min-interval", "Shortest time between two looks at one prediction.",
                     absl::Milliseconds(10), absl::Hours(1),
                     [](Config& c) -> absl::Duration& { return c.core.poll_min_interval; });
-  table.AddDuration("poll-max-interval", "Longest time between two looks at one prediction.",
-                    absl::Milliseconds(10), absl::Hours(24),
-                    [](Config& c) -> absl::Duration& { return c.core.poll_max_interval; });
+  table.AddDuration(
+      "poll-max-interval",
+      "Longest time between two looks at one prediction: how late the news of a video "
+      "may be that takes far longer than others do.",
+      absl::Milliseconds(10), absl::Hours(24),
+      [](Config& c) -> absl::Duration& { return c.core.poll_max_interval; });
+  table.Add<double>(
+      "gets-per-video", "NUMBER",
+      "Looks that one video may cost on average while somebody watches. More looks, earlier "
+      "news.",
+      [](Config& c) -> double& { return c.core.gets_per_video; }, ParseGetsPerVideo);
+  table.Add<double>(
+      "max-gets-per-second", "NUMBER",
+      "Looks at all predictions together; 0: no limit but upstream's own.",
+      [](Config& c) -> double& { return c.core.max_gets_per_second; }, ParseRate);
   table.AddDuration("probe-interval",
                     "While upstream refuses the API key: time between two attempts to look again.",
                     absl::Milliseconds(100), absl::Hours(1),

@@ -1,8 +1,10 @@
 #include "server/app/values.h"
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -75,6 +77,23 @@ absl::StatusOr<int64_t> ParseInteger(const std::string& text, int64_t least, int
     return Bad(absl::StrCat("must be a whole number from ", least, " to ", most));
   }
   return number;
+}
+
+absl::StatusOr<double> ParseNumber(const std::string& text, double least, double most) {
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result read = std::from_chars(text.data(), end, number);
+  // The comparison is written so that NaN fails it.
+  if (read.ec != std::errc() || read.ptr != end || !(number >= least && number <= most)) {
+    return Bad(absl::StrCat("must be a number from ", ShowNumber(least), " to ", ShowNumber(most)));
+  }
+  return number;
+}
+
+std::string ShowNumber(double number) {
+  char text[32];
+  const std::to_chars_result written = std::to_chars(text, text + sizeof text, number);
+  return std::string(text, written.ptr);
 }
 
 absl::StatusOr<bool> ParseBool(const std::string& text) {

@@ -23,6 +23,11 @@ std::string ShowDuration(absl::Duration duration);
 
 absl::StatusOr<int64_t> ParseInteger(const std::string& text, int64_t least, int64_t most);
 
+// "20", "0.5", "1e3", whatever the locale.
+absl::StatusOr<double> ParseNumber(const std::string& text, double least, double most);
+// The shortest text that ParseNumber reads as just this number.
+std::string ShowNumber(double number);
+
 // "true" or "false".
 absl::StatusOr<bool> ParseBool(const std::string& text);
 

@@ -95,6 +95,8 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
                            "--request-id-retention=200h",
                            "--poll-min-interval=700ms",
                            "--poll-max-interval=8s",
+                           "--gets-per-video=12.5",
+                           "--max-gets-per-second=0.25",
                            "--probe-interval=18s",
                            "--heartbeat-interval=9s",
                            "--max-streams=10",
@@ -135,6 +137,8 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
   EXPECT_EQ(config.core.request_id_retention, absl::Hours(200));
   EXPECT_EQ(config.core.poll_min_interval, absl::Milliseconds(700));
   EXPECT_EQ(config.core.poll_max_interval, absl::Seconds(8));
+  EXPECT_EQ(config.core.gets_per_video, 12.5);
+  EXPECT_EQ(config.core.max_gets_per_second, 0.25);
   EXPECT_EQ(config.core.probe_interval, absl::Seconds(18));
   EXPECT_EQ(config.core.heartbeat_default, absl::Seconds(9));
   EXPECT_EQ(config.max_streams, 10);
@@ -156,6 +160,7 @@ TEST(ConfigTest, EverySettingCanBeGivenInTheEnvironmentAndInTheConfigFile) {
   given.listen_address = {"127.0.0.1", 7};
   given.log_format = telemetry::LogFormat::kJson;
   given.core.poll_min_interval = absl::Milliseconds(1500);
+  given.core.gets_per_video = 100.0 / 3;
   Environment environment;
   std::string file;
   for (const Setting& setting : AllSettings()) {
@@ -295,7 +300,22 @@ TEST(ConfigTest, ABadValueIsRefusedWithTheSettingsName) {
       {"--poll-min-interval=-2s", "from"},
       {"--poll-min-interval=0", "from"},
       {"--poll-min-interval=inf", "from"},
-      {"--poll-min-interval=1m", "--poll-max-interval"},
+      {"--poll-min-interval=11m", "--poll-max-interval"},
+      {"--gets-per-video=1.9", "number from 2 to 1000"},
+      {"--gets-per-video=1000.5", "from 2 to 1000"},
+      {"--gets-per-video=nan", "number"},
+      {"--gets-per-video=inf", "number"},
+      {"--gets-per-video=1e999", "number"},
+      {"--gets-per-video=20,5", "number"},
+      {"--gets-per-video=20x", "number"},
+      {"--gets-per-video= 20", "number"},
+      {"--gets-per-video=0x20", "number"},
+      {"--gets-per-video=twenty", "number"},
+      {"--gets-per-video=", "value"},
+      {"--max-gets-per-second=-1", "0 or a number from 0.01"},
+      {"--max-gets-per-second=0.001", "0 or a number from 0.01"},
+      {"--max-gets-per-second=100001", "to 100000"},
+      {"--max-gets-per-second=-nan", "0 or a number"},
       {"--heartbeat-interval=4s", "from 5s to 25s"},
       {"--heartbeat-interval=26s", "from 5s to 25s"},
       {"--submit-soft-timeout=6m", "--late-answer-timeout"},
@@ -332,8 +352,24 @@ TEST(ConfigTest, ABadValueIsRefusedWithTheSettingsName) {
   }
 }
 
+TEST(ConfigTest, ANumberMayHaveAFractionAndAnExponentAndNeedsNoQuotesInAFile) {
+  TempFolder folder;
+  const std::string file =
+      folder.Write("config.toml", "gets-per-video = 7.5\nmax-gets-per-second = 20\n");
+  const auto from_file = Parse({"--config", file});
+  ASSERT_TRUE(from_file.ok()) << from_file.status();
+  EXPECT_EQ(from_file->config.core.gets_per_video, 7.5);
+  EXPECT_EQ(from_file->config.core.max_gets_per_second, 20);
+  const auto flag = Parse({"--gets-per-video=1e3", "--max-gets-per-second=0"});
+  ASSERT_TRUE(flag.ok()) << flag.status();
+  EXPECT_EQ(flag->config.core.gets_per_video, 1000);
+  EXPECT_EQ(flag->config.core.max_gets_per_second, 0);
+}
+
 TEST(ConfigTest, ABadValueInTheEnvironmentOrTheFileIsRefusedToo) {
   TempFolder folder;
+  EXPECT_THAT(ErrorOf({"--config", folder.Write("number.toml", "gets-per-video = inf\n")}),
+              StartsWith("--gets-per-video: "));
   EXPECT_THAT(ErrorOf({}, {{"DREAMGATE_POLL_MIN_INTERVAL", "often"}}),
               StartsWith("--poll-min-interval: "));
   EXPECT_THAT(ErrorOf({"--config", folder.Write("config.toml", "poll-min-interval = 2\n")}),
