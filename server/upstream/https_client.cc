@@ -115,9 +115,14 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
   }
 
   void GiveUpWaiting(const std::shared_ptr<Call>& call) {
+    // All wait equally long, so it is at the front or near it: whoever came before has been started or
+    // given up. Both looking and erasing there cost the same however many wait behind.
     auto& queue = waiting_[call->Kind()];
-    queue.erase(std::remove(queue.begin(), queue.end(), call), queue.end());
-    Fail(*call, /*sent=*/false, "no connection became free in time");
+    const auto found = std::find(queue.begin(), queue.end(), call);
+    if (found != queue.end()) queue.erase(found);
+    Fail(*call, /*sent=*/false,
+         "no connection became free in time: more connections to upstream are needed "
+         "(max-upstream-connections)");
   }
 
   // ---- in flight

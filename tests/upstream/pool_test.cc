@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <string>
 #include <variant>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +17,7 @@ namespace {
 
 using net_test::RawPeer;
 using net_test::RawServer;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class PoolTest : public ClientTest {};
@@ -207,16 +210,20 @@ TEST_F(PoolTest, EndsAPostUnsentThatWaitedTooLongForAConnection) {
   MakeClient(server.Url(), options);
   auto first = StartCreate();
   ASSERT_TRUE(server.WaitForRequests(1));
-  EXPECT_TRUE(NotSent(Create()));
+  const core::CreateOutcome late = Create();
+  EXPECT_TRUE(NotSent(late));
+  EXPECT_THAT(MessageOf(late), HasSubstr("max-upstream-connections"));
   EXPECT_EQ(server.Count("POST "), 1);
 }
 
-// ---- freshness, on a clock that the test moves
+// ---- the pool by itself, its freshness on a clock that the test moves
 
-class FreshnessTest : public ClientTest {
+class HttpsClientTest : public ClientTest {
  protected:
-  void MakePool(const RawServer& server, int max_connections) {
+  void MakePool(const RawServer& server, int max_connections,
+                absl::Duration queue_timeout = absl::Seconds(10)) {
     HttpsClientOptions options;
+    options.queue_timeout = queue_timeout;
     options.connection.host = "127.0.0.1";
     options.connection.port = server.port();
     options.max_connections = max_connections;
@@ -224,18 +231,22 @@ class FreshnessTest : public ClientTest {
     pool_ = std::make_unique<HttpsClient>(loop_, *resolver_, std::move(options));
   }
 
-  ~FreshnessTest() override {
+  ~HttpsClientTest() override {
     OnLoop([this] { pool_.reset(); });
+  }
+
+  static HttpRequest Request(const std::string& method) {
+    HttpRequest request;
+    request.text = absl::StrCat(method, " / HTTP/1.1\r\nHost: x\r\n\r\n");
+    request.idempotent = method == "GET";
+    request.timeout = absl::Seconds(60);
+    return request;
   }
 
   bool Send(const char* method) {
     std::promise<bool> answered;
     OnLoop([&] {
-      HttpRequest request;
-      request.text = absl::StrCat(method, " / HTTP/1.1\r\nHost: x\r\n\r\n");
-      request.idempotent = std::string(method) == "GET";
-      request.timeout = absl::Seconds(60);
-      pool_->Send(std::move(request), [&answered](HttpResult result) {
+      pool_->Send(Request(method), [&answered](HttpResult result) {
         answered.set_value(std::holds_alternative<wavespeed::HttpAnswer>(result));
       });
     });
@@ -250,7 +261,7 @@ class FreshnessTest : public ClientTest {
   std::unique_ptr<HttpsClient> pool_;
 };
 
-TEST_F(FreshnessTest, APostTakesAConnectionThatWasInUseAMomentAgo) {
+TEST_F(HttpsClientTest, APostTakesAConnectionThatWasInUseAMomentAgo) {
   RawServer server(AnswerEverything);
   MakePool(server, 64);
   ASSERT_TRUE(Send("GET"));
@@ -259,7 +270,7 @@ TEST_F(FreshnessTest, APostTakesAConnectionThatWasInUseAMomentAgo) {
   EXPECT_EQ(server.Connections(), 1);
 }
 
-TEST_F(FreshnessTest, APostNeverTakesAConnectionThatHasBeenIdleForASecond) {
+TEST_F(HttpsClientTest, APostNeverTakesAConnectionThatHasBeenIdleForASecond) {
   RawServer server(AnswerEverything);
   MakePool(server, 64);
   ASSERT_TRUE(Send("GET"));
@@ -271,7 +282,7 @@ TEST_F(FreshnessTest, APostNeverTakesAConnectionThatHasBeenIdleForASecond) {
   EXPECT_EQ(server.Connections(), 2);
 }
 
-TEST_F(FreshnessTest, AConnectionIdleForLongMakesRoomForAPostAtTheLimit) {
+TEST_F(HttpsClientTest, AConnectionIdleForLongMakesRoomForAPostAtTheLimit) {
   RawServer server(AnswerEverything);
   MakePool(server, 1);
   ASSERT_TRUE(Send("GET"));
@@ -279,6 +290,35 @@ TEST_F(FreshnessTest, AConnectionIdleForLongMakesRoomForAPostAtTheLimit) {
   ASSERT_TRUE(Send("POST"));
   EXPECT_EQ(server.Connections(), 2);
   EXPECT_TRUE(server.WaitForClientCloses(1));
+}
+
+TEST_F(HttpsClientTest, WhatWaitsTooLongIsGivenUpOneByOneInTheOrderSent) {
+  RawServer server([](RawPeer& peer) {
+    peer.ReadRequest();
+    peer.WaitForEnd();
+  });
+  MakePool(server, 1, /*queue_timeout=*/absl::Milliseconds(20));
+  const std::vector<std::string> methods = {"POST", "GET", "GET", "POST", "POST", "GET"};
+  std::vector<size_t> given_up;   // the loop's
+  std::vector<int> left_waiting;  // the loop's, as each was given up
+  net_test::Signal all_given_up;
+  OnLoop([&] {
+    pool_->Send(Request("POST"), [](HttpResult) {});  // has the only connection, for good
+    for (size_t i = 0; i < methods.size(); ++i) {
+      pool_->Send(Request(methods[i]), [&, i](HttpResult result) {
+        const auto* failure = std::get_if<HttpFailure>(&result);
+        ASSERT_TRUE(failure != nullptr);
+        EXPECT_FALSE(failure->sent);
+        given_up.push_back(i);
+        left_waiting.push_back(pool_->Counts().waiting);
+        if (given_up.size() == methods.size()) all_given_up.Set();
+      });
+    }
+    EXPECT_EQ(pool_->Counts().waiting, static_cast<int>(methods.size()));
+  });
+  all_given_up.Wait();
+  EXPECT_THAT(given_up, ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(left_waiting, ElementsAre(5, 4, 3, 2, 1, 0));
 }
 
 }  // namespace
