@@ -36,9 +36,16 @@ using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::Pair;
 
-Fault OnSubmit(Fault fault) {
+// Meets a POST that asks for a video, and no other: what is asked of history is a POST too.
+void FailSubmission(simulator::Simulator& upstream, Fault fault) {
   fault.method = "POST";
-  return fault;
+  fault.path_prefix = upstream.SubmitPath();
+  upstream.AddFault(std::move(fault));
+}
+
+// POSTs that asked for a video.
+size_t Submissions(const simulator::Simulator& upstream) {
+  return upstream.Count("POST", upstream.SubmitPath());
 }
 
 Fault OnPoll(Fault fault) {
@@ -133,7 +140,7 @@ TEST(CallerErrorTest, EveryViolationIsReportedAtOnce) {
   for (const auto& violation : Decode(status).field_violations) fields.push_back(violation.field);
   EXPECT_THAT(fields, IsSupersetOf({"prompt", "aspect_ratio", "seed", "request_id"}));
   EXPECT_THAT(fields, Contains(HasSubstr("labels")));
-  EXPECT_EQ(deployment.simulator().Count("POST", "/"), 0u);
+  EXPECT_EQ(Submissions(deployment.simulator()), 0u);
 }
 
 TEST(CallerErrorTest, AKnownRequestIdWithTheSamePayloadIsReplayedAndNotPaidAgain) {
@@ -149,8 +156,9 @@ TEST(CallerErrorTest, AKnownRequestIdWithTheSamePayloadIsReplayedAndNotPaidAgain
 TEST(CallerErrorTest, ConcurrentDuplicatesJoinTheCallInFlight) {
   constexpr size_t kCallers = 64;
   Deployment deployment;
-  deployment.simulator().AddFault(OnSubmit(
-      {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Milliseconds(300)}));
+  FailSubmission(
+      deployment.simulator(),
+      {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Milliseconds(300)});
   const v1::SubmitVideoRequest request = Request("id-1");
   std::vector<std::future<SubmitResult>> calls;
   for (size_t i = 0; i < kCallers; ++i) {
@@ -167,7 +175,7 @@ TEST(CallerErrorTest, ConcurrentDuplicatesJoinTheCallInFlight) {
   }
   EXPECT_EQ(originals, 1u);
   EXPECT_EQ(ids.size(), 1u);
-  EXPECT_EQ(deployment.simulator().Count("POST", "/"), 1u);
+  EXPECT_EQ(Submissions(deployment.simulator()), 1u);
 }
 
 TEST(CallerErrorTest, AKnownRequestIdWithAnotherPayloadConflicts) {
@@ -230,13 +238,13 @@ Deployment* RejectionTest::deployment_ = nullptr;
 TEST_P(RejectionTest, IsAnErrorOfSubmitVideoAndNeverBecomesAPrediction) {
   const Rejection& row = GetParam();
   Deployment& deployment = *deployment_;
-  const size_t posts_before = deployment.simulator().Count("POST", "/");
-  deployment.simulator().AddFault(OnSubmit(row.fault));
+  const size_t posts_before = Submissions(deployment.simulator());
+  FailSubmission(deployment.simulator(), row.fault);
   const v1::SubmitVideoRequest request = Request("id-" + row.name);
 
   const grpc::Status status = Submit(deployment.stub(), request).status;
   ExpectError(status, row.code, row.reason);
-  EXPECT_EQ(deployment.simulator().Count("POST", "/"), posts_before + 1) << "sent exactly once";
+  EXPECT_EQ(Submissions(deployment.simulator()), posts_before + 1) << "sent exactly once";
   if (row.at_least) {
     ASSERT_TRUE(Decode(status).retry_after.has_value());
     EXPECT_GE(absl::FromChrono(*Decode(status).retry_after), *row.at_least);
@@ -254,11 +262,11 @@ TEST_P(RejectionTest, IsAnErrorOfSubmitVideoAndNeverBecomesAPrediction) {
   if (row.remembered) {
     ExpectError(again.status, row.code, row.reason);
     EXPECT_EQ(again.status.error_message(), status.error_message());
-    EXPECT_EQ(deployment.simulator().Count("POST", "/"), posts_before + 1);
+    EXPECT_EQ(Submissions(deployment.simulator()), posts_before + 1);
   } else {
     EXPECT_TRUE(again.status.ok()) << again.status.error_message();
     EXPECT_FALSE(again.response.replayed());
-    EXPECT_EQ(deployment.simulator().Count("POST", "/"), posts_before + 2);
+    EXPECT_EQ(Submissions(deployment.simulator()), posts_before + 2);
   }
 }
 
@@ -357,8 +365,9 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(UpstreamErrorTest, UpstreamsOwnMessageIsPassedOn) {
   Deployment deployment;
-  deployment.simulator().AddFault(OnSubmit(
-      Answer(400, R"({"code":400,"message":"prompt mentions a forbidden thing","data":null})")));
+  FailSubmission(
+      deployment.simulator(),
+      Answer(400, R"({"code":400,"message":"prompt mentions a forbidden thing","data":null})"));
   const grpc::Status status = Submit(deployment.stub(), Request("id-1")).status;
   EXPECT_THAT(status.error_message(), HasSubstr("prompt mentions a forbidden thing"));
   EXPECT_THAT(Decode(status).metadata, Contains(Pair("http_status", "400")));
@@ -417,8 +426,8 @@ Deployment* UnresolvedTest::deployment_ = nullptr;
 TEST_P(UnresolvedTest, IsAnsweredOkAndNeverSentAgain) {
   Deployment& deployment = *deployment_;
   const std::string prompt = "a kite, case " + GetParam().name;
-  const size_t posts_before = deployment.simulator().Count("POST", "/");
-  deployment.simulator().AddFault(OnSubmit(GetParam().fault));
+  const size_t posts_before = Submissions(deployment.simulator());
+  FailSubmission(deployment.simulator(), GetParam().fault);
   const SubmitResult result = Submit(deployment.stub(), Request("id-" + GetParam().name, prompt));
   ASSERT_TRUE(result.status.ok()) << result.status.error_message();
   EXPECT_EQ(result.response.prediction().state(), v1::PREDICTION_STATE_UNRESOLVED);
@@ -428,7 +437,7 @@ TEST_P(UnresolvedTest, IsAnsweredOkAndNeverSentAgain) {
   ASSERT_TRUE(again.status.ok());
   EXPECT_TRUE(again.response.replayed());
   EXPECT_EQ(again.response.prediction().id(), result.response.prediction().id());
-  EXPECT_EQ(deployment.simulator().Count("POST", "/"), posts_before + 1);
+  EXPECT_EQ(Submissions(deployment.simulator()), posts_before + 1);
   EXPECT_LE(deployment.simulator().TasksCreatedForPrompt(prompt), 1u);
 }
 
@@ -456,8 +465,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(LateAnswerTest, TheCallerHearsUnresolvedAndTheLateAnswerStillCounts) {
   Deployment deployment({"--submit-soft-timeout=1s"});
-  deployment.simulator().AddFault(
-      OnSubmit({.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(2)}));
+  FailSubmission(deployment.simulator(),
+                 {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(2)});
   const v1::Prediction prediction = MustSubmit(deployment.stub(), "id-1");
   EXPECT_EQ(prediction.state(), v1::PREDICTION_STATE_UNRESOLVED);
   Stream watch(deployment.stub(), prediction.id());
@@ -466,12 +475,12 @@ TEST(LateAnswerTest, TheCallerHearsUnresolvedAndTheLateAnswerStillCounts) {
               ElementsAre(v1::PREDICTION_STATE_UNRESOLVED, v1::PREDICTION_STATE_CREATED));
   EXPECT_EQ(watch.updates()[1].upstream_id(), deployment.simulator().TaskIds().at(0));
   EXPECT_THAT(watch.violations(), IsEmpty());
-  EXPECT_EQ(deployment.simulator().Count("POST", "/"), 1u);
+  EXPECT_EQ(Submissions(deployment.simulator()), 1u);
 }
 
 TEST(LateAnswerTest, AnUnresolvedPredictionWithoutEvidenceFailsInTime) {
   Deployment deployment({"--unresolved-timeout=1s"});
-  deployment.simulator().AddFault(OnSubmit(Answer(500)));
+  FailSubmission(deployment.simulator(), Answer(500));
   const v1::Prediction prediction = MustSubmit(deployment.stub(), "id-1");
   Stream watch(deployment.stub(), prediction.id());
   ASSERT_TRUE(watch.WaitForEnd());
@@ -555,15 +564,16 @@ TEST(LimitTest, TooManyStreamsAreRefusedWithARetryHint) {
 
 TEST(LimitTest, TooManyRequestsAreRefusedWithARetryHint) {
   Deployment deployment({"--max-requests=1"});
-  deployment.simulator().AddFault(
-      OnSubmit({.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(3)}));
+  FailSubmission(deployment.simulator(),
+                 {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(3)});
   grpc::ClientContext context;
   v1::SubmitVideoResponse response;
   std::promise<grpc::Status> first;
   const v1::SubmitVideoRequest request = Request("id-1");
   deployment.stub().async()->SubmitVideo(
       &context, &request, &response, [&first](grpc::Status status) { first.set_value(status); });
-  ASSERT_TRUE(deployment.simulator().WaitForRequests("POST", "/", 1, kPatience));
+  ASSERT_TRUE(deployment.simulator().WaitForRequests("POST", deployment.simulator().SubmitPath(), 1,
+                                                     kPatience));
   const grpc::Status second = Submit(deployment.stub(), Request("id-2")).status;
   ExpectError(second, StatusCode::RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS");
   EXPECT_TRUE(Decode(second).retry_after.has_value());
@@ -647,7 +657,7 @@ TEST(LogTest, EveryLineIsAnEventWhateverACallerSends) {
 
 TEST(SecrecyTest, NeitherErrorsNorLogsNorStatusPagesShowTheKeyOrAPrompt) {
   Deployment deployment({"--log-level=debug"});
-  deployment.simulator().AddFault(OnSubmit(Answer(401)));
+  FailSubmission(deployment.simulator(), Answer(401));
   const std::string prompt = "a very private prompt about kites";
   const grpc::Status status = Submit(deployment.stub(), Request("id-1", prompt)).status;
   MustSubmit(deployment.stub(), "id-2", prompt);
