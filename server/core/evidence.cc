@@ -13,6 +13,8 @@ constexpr absl::Duration kUnknownOffset = absl::Minutes(5);
 // A POST creates its task before this, or not at all: connections do not live longer.
 constexpr absl::Duration kLatestCreation = absl::Minutes(15);
 constexpr int kReadings = 3;
+// Nobody else asks for a seed that we have drawn: an equal input is ours even if a clock was set.
+constexpr absl::Duration kAnyClock = absl::Hours(24);
 
 // Whether it was created after the attempt had been called absent.
 bool CameAfterTheVerdict(const HistoryItem& item, const StoredAttempt& attempt,
@@ -52,26 +54,61 @@ bool OfOnePrediction(const std::vector<const StoredAttempt*>& attempts) {
   });
 }
 
-// Whether one of the tasks may have been created by this attempt, or by an earlier one of its prediction:
-// what contradicts the verdict on that one makes history no witness for this one. A task whose input is
-// not shown, or shown in another guise, may be anybody's; the seed is ours to draw, and no guise
-// changes it.
-bool MayBeThere(const StoredAttempt& attempt, const std::vector<const HistoryItem*>& unbound,
-                const AttemptReview& review, absl::Duration tolerance) {
-  for (const StoredAttempt& of_prediction : review.open) {
-    if (of_prediction.tenant != attempt.tenant ||
-        of_prediction.prediction_id != attempt.prediction_id) {
-      continue;
-    }
-    for (const HistoryItem* item : unbound) {
-      if (MayBeOf(*item, of_prediction, tolerance) &&
-          (!item->input || item->input->seed == attempt.input.seed)) {
-        return true;
+// For absence: the tasks that nobody has, so arranged that each attempt looks at few of them.
+class Candidates {
+ public:
+  Candidates(const HistoryReading& reading, const AttemptReview& review)
+      : tolerance_(ClockTolerance(reading.clock_offset)) {
+    for (const HistoryItem* item : Unbound(reading, review)) {
+      if (item->input) {
+        by_seed_[item->input->seed].push_back(item);
+      } else if (item->create_time) {
+        without_input_.emplace(*item->create_time, item);
+      } else {
+        at_any_time_.push_back(item);
       }
     }
+    for (const StoredAttempt& attempt : review.open) {
+      of_prediction_[{attempt.tenant, attempt.prediction_id}].push_back(&attempt);
+    }
   }
-  return false;
-}
+
+  // Whether one of the tasks may have been created by this attempt, or by an earlier one of its
+  // prediction: what contradicts the verdict on that one makes history no witness for this one.
+  bool MayHave(const StoredAttempt& attempt) const {
+    const auto found = of_prediction_.find({attempt.tenant, attempt.prediction_id});
+    return std::any_of(found->second.begin(), found->second.end(),
+                       [this](const StoredAttempt* of) { return MayBeOfOne(*of); });
+  }
+
+ private:
+  bool MayBeOfOne(const StoredAttempt& attempt) const {
+    const auto may_be = [&](const HistoryItem* item) {
+      return MayBeOf(*item, attempt, tolerance_);
+    };
+    // Shown in another guise, it may still be ours: the seed is ours to draw, and no guise changes it.
+    // Shown as it was sent, it may be ours whatever the clocks say.
+    if (const auto found = by_seed_.find(attempt.input.seed); found != by_seed_.end()) {
+      for (const HistoryItem* item : found->second) {
+        const bool same_model = item->model.empty() || item->model == attempt.model;
+        if (may_be(item) || (same_model && *item->input == attempt.input)) return true;
+      }
+    }
+    // A task whose input is not shown may be anybody's.
+    const auto first = without_input_.lower_bound(attempt.attempt.start_time - tolerance_);
+    for (auto item = first; item != without_input_.end(); ++item) {
+      if (may_be(item->second)) return true;
+      if (item->first > attempt.attempt.start_time + kLatestCreation + tolerance_) break;
+    }
+    return std::any_of(at_any_time_.begin(), at_any_time_.end(), may_be);
+  }
+
+  const absl::Duration tolerance_;
+  std::map<int64_t, std::vector<const HistoryItem*>> by_seed_;
+  std::multimap<absl::Time, const HistoryItem*> without_input_;
+  std::vector<const HistoryItem*> at_any_time_;
+  std::map<std::pair<std::string, std::string>, std::vector<const StoredAttempt*>> of_prediction_;
+};
 
 }  // namespace
 
@@ -95,7 +132,12 @@ Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review,
                     const OnTheWire& on_the_wire) {
   const absl::Duration tolerance = ClockTolerance(reading.clock_offset);
   std::map<TaskInput, std::vector<const StoredAttempt*>> alike;
-  for (const StoredAttempt& attempt : review.open) alike[attempt.input].push_back(&attempt);
+  for (const StoredAttempt& attempt : review.open) {
+    // In another account, an equal input that a caller has fixed may be anybody's.
+    if (attempt.seed_drawn || attempt.key_fingerprint == reading.key_fingerprint) {
+      alike[attempt.input].push_back(&attempt);
+    }
+  }
   std::map<TaskInput, std::vector<const HistoryItem*>> tasks;
   for (const HistoryItem* item : Unbound(reading, review)) {
     if (item->input) tasks[*item->input].push_back(item);
@@ -110,7 +152,7 @@ Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review,
     for (const HistoryItem* item : found->second) {
       std::vector<const StoredAttempt*> first, second;
       for (const StoredAttempt* attempt : attempts) {
-        if (!MayBeOf(*item, *attempt, tolerance)) continue;
+        if (!MayBeOf(*item, *attempt, attempt->seed_drawn ? kAnyClock : tolerance)) continue;
         (CameAfterTheVerdict(*item, *attempt, tolerance) ? second : first).push_back(attempt);
       }
       const auto& of_item = first.empty() ? second : first;
@@ -135,7 +177,7 @@ Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review,
     }
     bool clear = items.size() == owners.size();
     for (size_t i = 0; clear && i < items.size(); ++i) {
-      clear = MayBeOf(*items[i], *owners[i], tolerance);
+      clear = MayBeOf(*items[i], *owners[i], owners[i]->seed_drawn ? kAnyClock : tolerance);
     }
     if (!clear) {
       ++matching.ambiguous;
@@ -155,8 +197,7 @@ std::vector<const StoredAttempt*> AbsenceEvidence::Add(
     return {};
   }
 
-  const absl::Duration tolerance = ClockTolerance(reading.clock_offset);
-  const std::vector<const HistoryItem*> unbound = Unbound(reading, review);
+  const Candidates candidates(reading, review);
   std::map<Key, Shown> shown;
   std::vector<const StoredAttempt*> absent;
   for (const StoredAttempt* attempt : attempts) {
@@ -165,7 +206,7 @@ std::vector<const StoredAttempt*> AbsenceEvidence::Add(
         attempt->result_time.value_or(start) > reading.begun) {
       continue;
     }
-    if (MayBeThere(*attempt, unbound, review, tolerance)) continue;
+    if (candidates.MayHave(*attempt)) continue;
     const Key key(attempt->tenant, attempt->prediction_id, attempt->attempt.number);
     Shown& now = shown[key];
     if (const auto before = shown_.find(key); before != shown_.end()) {

@@ -43,6 +43,7 @@ void Gateway::Start(Completion<absl::Status> done) {
         }
         DREAMGATE_FAILPOINT("recover.taken_over");
         for (const Unfinished& left_behind : *unfinished) submitter_->Recover(left_behind);
+        tracker_->poller().Start();
         reconciler_->Start();
         retention_->Start();
         DREAMGATE_FAILPOINT("recover.done");
@@ -67,7 +68,7 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
   const auto visible = [this, key](const Prediction& prediction) {
     return IsVisible(prediction) || tracker_->AcknowledgedEarly(key);
   };
-  tracker_->Touch(key);
+  tracker_->poller().Touch(key);
   if (auto followed = tracker_->Find(key); followed != nullptr && visible(*followed)) {
     ports_.executor.Post([done = std::move(done), followed = std::move(followed)]() mutable {
       std::move(done)(std::move(followed));
@@ -132,7 +133,7 @@ GatewayStatus Gateway::Status() const {
   status.predictions_unresolved = static_cast<int64_t>(tracker_->Unresolved().size());
   status.orphans = reconciler_->orphans();
   status.watchers = hub_->watchers();
-  status.polling_paused = tracker_->polling_paused();
+  status.polling_paused = tracker_->poller().paused();
   status.draining = draining_;
   status.oldest = tracker_->Oldest(100);
   for (InFlight& line : status.oldest) line.watchers = hub_->WatchersOf(KeyOf(*line.prediction));

@@ -33,7 +33,13 @@ struct Options {
 
   // Bounds of the time between two looks at one prediction.
   absl::Duration poll_min_interval = absl::Seconds(2);
-  absl::Duration poll_max_interval = absl::Seconds(15);
+  absl::Duration poll_max_interval = absl::Minutes(10);
+  // Looks that one video may cost on average, while somebody watches.
+  double gets_per_video = 20;
+  // Looks at all predictions together; 0: no limit but upstream's own.
+  double max_gets_per_second = 0;
+  // Every task is registered for a callback at its end.
+  bool callbacks_expected = false;
   // While upstream refuses the key, one GET this often asks whether it is accepted again.
   absl::Duration probe_interval = absl::Seconds(30);
   // How long upstream keeps a task. What is not terminal by then FAILS with UPSTREAM_EXPIRED.

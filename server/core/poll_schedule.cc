@@ -9,9 +9,6 @@
 namespace dreamgate::core {
 namespace {
 
-constexpr double kShareOfAge = 0.05;
-constexpr size_t kRemembered = 64;
-
 // Ages at which the schedule is computed: 0.3 s apart at first, 0.8 % of the age later, to 12 hours.
 // Beyond, the longest interval is kept up.
 constexpr double kNodeScale = 40;  // seconds
@@ -193,30 +190,6 @@ absl::Duration PollSchedule::NextLook(absl::Duration age, absl::Duration last_lo
                       std::min(last_look + limits_.max_interval, next + variation), random);
   if (next > age) return next;
   return age + UniformDelay(absl::Milliseconds(1), limits_.min_interval, random);
-}
-
-absl::Duration NextPollDelay(absl::Duration age, const Options& options, Random& random) {
-  const absl::Duration delay =
-      std::clamp(age * kShareOfAge, options.poll_min_interval, options.poll_max_interval);
-  return UniformDelay(std::max(options.poll_min_interval, delay * 0.9),
-                      std::min(options.poll_max_interval, delay * 1.1), random);
-}
-
-void DurationEstimate::Add(absl::Duration duration) {
-  if (latest_.size() < kRemembered) {
-    latest_.push_back(duration);
-  } else {
-    latest_[next_] = duration;
-  }
-  next_ = (next_ + 1) % kRemembered;
-}
-
-std::optional<absl::Duration> DurationEstimate::Median() const {
-  if (latest_.empty()) return std::nullopt;
-  std::vector<absl::Duration> sorted = latest_;
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-  std::nth_element(sorted.begin(), middle, sorted.end());
-  return *middle;
 }
 
 }  // namespace dreamgate::core

@@ -4,13 +4,11 @@
 #ifndef DREAMGATE_SERVER_CORE_POLL_SCHEDULE_H_
 #define DREAMGATE_SERVER_CORE_POLL_SCHEDULE_H_
 
-#include <optional>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "server/core/completion_times.h"
-#include "server/core/options.h"
 #include "server/core/ports.h"
 
 namespace dreamgate::core {
@@ -67,22 +65,6 @@ class PollSchedule {
   double gets_ = 0;
   absl::Duration mean_delay_;
   absl::Duration price_;
-};
-
-// The delay until the next look at a task of this age, within the bounds and +-10 % so that tasks do
-// not march in step: a fixed share of the age.
-absl::Duration NextPollDelay(absl::Duration age, const Options& options, Random& random);
-
-// Durations of the latest videos, for estimates that are shown as such and decide nothing.
-class DurationEstimate {
- public:
-  void Add(absl::Duration duration);
-  // The median of the latest 64; nullopt before the first.
-  std::optional<absl::Duration> Median() const;
-
- private:
-  std::vector<absl::Duration> latest_;
-  size_t next_ = 0;
 };
 
 }  // namespace dreamgate::core

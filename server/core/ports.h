@@ -291,6 +291,7 @@ struct StoredAttempt {
   bool latest = true;                // the prediction has no later attempt
   State state = State::kSubmitting;  // the prediction's
   TaskInput input;
+  bool seed_drawn = false;  // by the gateway: nobody else asks for this input
   std::string model;
   std::string key_fingerprint;
 };
@@ -372,6 +373,11 @@ class Ledger {
   // Forgets at most `most` predictions that ended before `time`, oldest first, and their request ids.
   // Answers how many; fewer than `most`: there are no more.
   virtual void Prune(absl::Time ended_before, int most, Completion<absl::StatusOr<int>> done) = 0;
+
+  // What has been learned of a model, as bytes that only their author understands. Load:
+  // NotFoundError (absl) if nothing is stored. Save replaces.
+  virtual void LoadLearned(std::string model, Completion<absl::StatusOr<std::string>> done) = 0;
+  virtual void SaveLearned(std::string model, std::string bytes, Completion<absl::Status> done) = 0;
 };
 
 // ------------------------------------------------------------------------------------------ watching
@@ -469,6 +475,10 @@ class Events {
   virtual void Reconciled(absl::string_view /*evidence*/) {}
   // How many are UNRESOLVED now.
   virtual void PredictionsUnresolved(int64_t /*count*/) {}
+  // Upstream refuses the key while polling: nothing is looked at until it is accepted again.
+  virtual void PollingPaused(bool /*paused*/) {}
+  // Orphans whose tasks have not ended.
+  virtual void OrphansFollowed(int64_t /*count*/) {}
   // What became of a request to the webhook receiver: "accepted", or why it was refused.
   virtual void WebhookReceived(absl::string_view /*outcome*/) {}
 };

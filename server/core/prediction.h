@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -138,6 +139,13 @@ struct Prediction {
 
   friend bool operator==(const Prediction&, const Prediction&) = default;
 };
+
+// Tenant and prediction id.
+using PredictionKey = std::pair<std::string, std::string>;
+
+inline PredictionKey KeyOf(const Prediction& prediction) {
+  return {prediction.tenant, prediction.id};
+}
 
 // `prediction` as of `transition`. The transition must carry the next sequence.
 Prediction Apply(Prediction prediction, const Transition& transition);

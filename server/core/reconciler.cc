@@ -80,10 +80,11 @@ void Reconciler::Ask() {
   question.reading.begun = now;
   question.reading.key_fingerprint = ports_.upstream.KeyFingerprint();
   question.reading.since = now;
-  for (const auto& unresolved : tracker_.Unresolved()) {
-    question.reading.since = std::min(question.reading.since, unresolved->create_time);
+  const auto unresolved = tracker_.Unresolved();
+  if (unresolved.empty() && !question.whole) return;
+  for (const auto& prediction : unresolved) {
+    question.reading.since = std::min(question.reading.since, prediction->create_time);
   }
-  if (question.reading.since == now && !question.whole) return;  // nothing is UNRESOLVED any more
   // The tasks from before show whether history is up to date.
   question.reading.since -= std::max(kPrelude, options_.absence_settle_time);
   if (question.whole) question.reading.since = now - options_.upstream_retention;
@@ -92,16 +93,16 @@ void Reconciler::Ask() {
     ReadPage();
     return;
   }
-  // The whole of history is long: is there anything to look for in it?
+  // The whole of history is long: is there anything to look for in it, and since when?
   ports_.ledger.ReviewAttempts({question_->reading.since, {}, /*with_accepted=*/false},
                                lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
-                                 if (!review.ok()) {
-                                   Conclude(false);
-                                 } else if (review->open.empty()) {
-                                   Conclude(true);
-                                 } else {
-                                   ReadPage();
+                                 if (!review.ok() || review->open.empty()) {
+                                   Conclude(/*answered=*/review.ok());
+                                   return;
                                  }
+                                 question_->reading.since =
+                                     review->open.front().attempt.start_time - kPrelude;
+                                 ReadPage();
                                }));
 }
 
@@ -116,13 +117,10 @@ void Reconciler::ReadPage() {
 
 void Reconciler::OnPage(HistoryOutcome outcome) {
   if (const auto* failed = std::get_if<HistoryFailed>(&outcome)) {
-    ports_.events.Log(
-        LogLevel::kWarning, "upstream's history cannot be read",
-        {{"http_status", absl::StrCat(failed->http_status)}, {"problem", failed->message}});
-    retry_after_ = failed->retry_after.value_or(absl::ZeroDuration());
-    Conclude(false);
+    OnUnreadable(*failed);
     return;
   }
+  unreadable_.reset();
   DREAMGATE_FAILPOINT("reconcile.page_read");
   HistoryPage& page = std::get<HistoryPage>(outcome);
   if (page.clock_offset) clock_offset_ = page.clock_offset;
@@ -141,8 +139,25 @@ void Reconciler::OnPage(HistoryOutcome outcome) {
     return;
   }
   reading.complete = !page.more;
+  if (page.more) {
+    ports_.events.Log(LogLevel::kWarning,
+                      "upstream's history is too long to be read whole; it cannot show absence",
+                      {{"tasks", absl::StrCat(reading.items.size())}});
+  }
   reading.clock_offset = clock_offset_;
   Review();
+}
+
+void Reconciler::OnUnreadable(const HistoryFailed& failed) {
+  if (unreadable_ != failed.http_status) {  // told once, however often it is asked for
+    unreadable_ = failed.http_status;
+    ports_.events.Log(
+        LogLevel::kWarning,
+        "upstream's history cannot be read; what became of unknown submissions stays open",
+        {{"http_status", absl::StrCat(failed.http_status)}, {"problem", failed.message}});
+  }
+  retry_after_ = failed.retry_after.value_or(absl::ZeroDuration());
+  Conclude(/*answered=*/false);
 }
 
 // Only now: whatever history shows was created by a POST whose attempt the ledger knows by now.
@@ -151,16 +166,20 @@ void Reconciler::Review() {
   query.started_after = EarliestStart(question_->reading);
   query.upstream_ids.assign(question_->seen.begin(), question_->seen.end());
   query.with_accepted = !question_->whole;
-  ports_.ledger.ReviewAttempts(std::move(query),
-                               lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
-                                 if (!review.ok()) {
-                                   Conclude(false);
-                                   return;
-                                 }
-                                 DREAMGATE_FAILPOINT("reconcile.before_judging");
-                                 Judge(question_->reading, *review, question_->whole);
-                                 Conclude(true);
-                               }));
+  ports_.ledger.ReviewAttempts(
+      std::move(query), lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
+        // If the key was changed meanwhile, nobody knows whose history this is.
+        const bool same_key =
+            ports_.upstream.KeyFingerprint() == question_->reading.key_fingerprint;
+        if (!review.ok() || !same_key) {
+          Conclude(/*answered=*/false);
+          return;
+        }
+        DREAMGATE_FAILPOINT("reconcile.before_judging");
+        LeaveOutDecided(*review);
+        Judge(question_->reading, *review, question_->whole);
+        Conclude(/*answered=*/true);
+      }));
 }
 
 void Reconciler::Conclude(bool answered) {
@@ -186,12 +205,28 @@ void Reconciler::Conclude(bool answered) {
 
 // ------------------------------------------------------------------------------------------ judging
 
+// An acceptance that the ledger cannot write yet is known all the same.
+void Reconciler::LeaveOutDecided(AttemptReview& review) const {
+  std::vector<StoredAttempt> undecided;
+  for (StoredAttempt& attempt : review.open) {
+    std::string upstream_id =
+        attempt.latest ? tracker_.TaskOf({attempt.tenant, attempt.prediction_id}) : "";
+    if (upstream_id.empty()) {
+      undecided.push_back(std::move(attempt));
+    } else {
+      review.bound.push_back(std::move(upstream_id));
+    }
+  }
+  review.open = std::move(undecided);
+  std::sort(review.bound.begin(), review.bound.end());
+}
+
 void Reconciler::Judge(const HistoryReading& reading, const AttemptReview& review, bool whole) {
   const auto on_the_wire = [this](const StoredAttempt& attempt) {
     return attempt.latest && submitter_.OnTheWire({attempt.tenant, attempt.prediction_id});
   };
   const Matching matching = MatchTasks(reading, review, on_the_wire);
-  if (matching.ambiguous > 0) {
+  if (std::exchange(ambiguous_, matching.ambiguous) < matching.ambiguous) {
     ports_.events.Log(LogLevel::kWarning,
                       "upstream's history shows tasks with the input of several submissions whose "
                       "outcome is unknown; none is bound",
@@ -237,14 +272,22 @@ void Reconciler::Bind(const StoredAttempt& attempt, const HistoryItem& task,
   observation.transition.upstream_id = task.upstream_id;
   if (!task.raw_status.empty()) observation.transition.upstream_status = task.raw_status;
   observation.transition.upstream_create_time = task.create_time;
-  observation.attempt_outcome = std::move(acceptance);
-  observation.done = [this, key, upstream_id = task.upstream_id,
+  observation.attempt_outcome = acceptance;
+  observation.done = [this, key, source, acceptance = std::move(acceptance),
                       done = std::move(done)](std::shared_ptr<const Prediction> now) mutable {
     DREAMGATE_FAILPOINT("reconcile.bound");
-    tracker_.LookNow(key);
-    // With another task of its own, the prediction has left this one to the orphans.
-    std::move(done)(now->upstream_id.empty() && !IsTerminal(now->state) ? InTrouble()
-                                                                        : absl::OkStatus());
+    if (source == TransitionSource::kWebhook) {
+      tracker_.poller().OnAnnounced(key);
+    } else {
+      tracker_.poller().LookNow(key);
+    }
+    if (now->upstream_id == acceptance.upstream_id) {
+      std::move(done)(absl::OkStatus());
+    } else if (now->upstream_id.empty() && !IsTerminal(now->state)) {
+      std::move(done)(InTrouble());
+    } else {  // it has ended, or has another task: this one is left to the orphans
+      RecordUnbound(key, acceptance, std::move(done));
+    }
   };
   tracker_.Record(key, std::move(observation));
 }
@@ -311,7 +354,7 @@ void Reconciler::OnCallback(std::string attempt_token, std::string upstream_id,
           return;
         }
         if (found->upstream_id == upstream_id) {  // known: this is about how the task goes on
-          tracker_.LookNow({found->tenant, found->prediction_id});
+          tracker_.poller().OnAnnounced({found->tenant, found->prediction_id});
           if (orphans_.contains(upstream_id)) {
             LookAtOrphan(upstream_id, absl::ZeroDuration());
           } else if (found->result == AttemptResult::kOrphaned) {
@@ -406,6 +449,7 @@ void Reconciler::FollowOrphans(bool news) {
 void Reconciler::Follow(Orphan orphan) {
   const std::string upstream_id = orphan.upstream_id;
   orphans_[upstream_id].orphan = std::move(orphan);
+  ports_.events.OrphansFollowed(orphans());
   LookAtOrphan(upstream_id,
                UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
 }
@@ -439,6 +483,7 @@ void Reconciler::OnOrphanSeen(const std::string& upstream_id, PollOutcome outcom
   record.ended = true;
   if (ended) record.outputs = observed->task.outputs;
   orphans_.erase(found);
+  ports_.events.OrphansFollowed(orphans());
   RecordOrphan(std::move(record), 0, [](absl::Status) {});
 }
 

@@ -76,9 +76,11 @@ class Reconciler final : public EvidenceSink {
   void Ask();
   void ReadPage();
   void OnPage(HistoryOutcome outcome);
+  void OnUnreadable(const HistoryFailed& failed);
   void Review();
   void Conclude(bool answered);
 
+  void LeaveOutDecided(AttemptReview& review) const;
   void Judge(const HistoryReading& reading, const AttemptReview& review, bool whole);
   // Gives the task to the prediction or, if that has no use for it, to the orphans. `done` hears OK
   // once either is durable.
@@ -113,7 +115,9 @@ class Reconciler final : public EvidenceSink {
   std::unique_ptr<Timers::Timer> next_whole_;
   bool whole_due_ = false;
   int failures_ = 0;
-  absl::Duration retry_after_;  // as upstream has asked for
+  absl::Duration retry_after_;     // as upstream has asked for
+  std::optional<int> unreadable_;  // HTTP status of what has been complained of
+  int ambiguous_ = 0;
   std::optional<absl::Duration> clock_offset_;
   AbsenceEvidence absences_;
 

@@ -16,6 +16,8 @@ constexpr BackoffPolicy kConnectBackoff = {absl::Milliseconds(200), absl::Second
 constexpr BackoffPolicy kRejectBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
 // For an answer to reach the caller before its deadline.
 constexpr absl::Duration kAnswerMargin = absl::Milliseconds(100);
+// Reservations that ledger trouble has left to be undone. With so many, nothing new is begun.
+constexpr size_t kMostUndone = 1000;
 constexpr absl::Duration kRetryHint = absl::Seconds(5);
 
 Prediction NewPrediction(const SubmitRequest& request, const Options& options, std::string id,
@@ -159,6 +161,12 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
     return;
   }
 
+  if (reject_retries_.size() >= kMostUndone) {
+    Refuse(std::move(done), MakeError(Reason::kLedgerUnavailable,
+                                      "durable storage is in trouble; nothing was sent, try again",
+                                      {.retry_after = kRetryHint}));
+    return;
+  }
   auto flight = std::make_shared<Flight>();
   flight->callers.push_back(
       {std::move(done), std::move(request.cancelled), /*joined=*/false, request.deadline});
@@ -403,7 +411,7 @@ void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRe
   AttemptOutcome outcome{flight->attempt.number, AttemptResult::kRejected, ports_.clock.Now(), "",
                          rejected.http_status,   rejected.message};
   // A callback may have shown the task already, and evidence wins over a refusal.
-  if (flight->known || tracker_.HasTask(KeyOf(*flight->prediction))) {
+  if (flight->known || !tracker_.TaskOf(KeyOf(*flight->prediction)).empty()) {
     // The caller has the prediction already, so the late refusal is how it ends.
     Transition failed;
     failed.state = State::kFailed;
@@ -430,18 +438,19 @@ void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRe
 void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent) {
   AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
                          not_sent.message};
-  if (flight->known) {
-    RecordNotCreated(flight, not_sent.message, std::move(outcome));
-    return;
-  }
   const absl::Duration delay = FullJitter(kConnectBackoff, flight->not_sent++, ports_.random);
   absl::Time last_caller_leaves = absl::InfinitePast();
   for (const Flight::Caller& caller : flight->callers) {
     last_caller_leaves = std::max(last_caller_leaves, caller.deadline);
   }
-  const absl::Time deadline =
-      std::min(flight->start + options_.submit_soft_timeout, last_caller_leaves - kAnswerMargin);
-  if (ports_.clock.Now() + delay >= deadline) {
+  absl::Time deadline = flight->start + options_.submit_soft_timeout;
+  if (!flight->known) deadline = std::min(deadline, last_caller_leaves - kAnswerMargin);
+  const bool too_late = ports_.clock.Now() + delay >= deadline;
+  if (flight->known && (too_late || flight->unresolved)) {
+    RecordNotCreated(flight, not_sent.message, std::move(outcome));
+    return;
+  }
+  if (too_late) {
     ports_.events.Log(LogLevel::kWarning, "upstream cannot be reached, a submission is given back",
                       {{"problem", not_sent.message}});
     Withdraw(flight, std::move(outcome), std::nullopt,
@@ -534,7 +543,7 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
            DREAMGATE_FAILPOINT("submit.rejection_recorded");
            const PredictionKey key = KeyOf(*flight->prediction);
            Land(flight);
-           if (!written.ok() && tracker_.HasTask(key)) {
+           if (!written.ok() && !tracker_.TaskOf(key).empty()) {
              // A callback was faster: the task exists, and evidence wins over a refusal.
              AnswerCallers(flight, tracker_.Find(key));
            } else {

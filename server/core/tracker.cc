@@ -11,24 +11,11 @@ namespace dreamgate::core {
 namespace {
 
 constexpr BackoffPolicy kWriteBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
-constexpr BackoffPolicy kPollBackoff = {absl::Seconds(2), absl::Minutes(1)};
-// A task that upstream says it does not know: how often and how long before we believe it. A look
-// counts only if some other GET has succeeded since the one before, so that an upstream which has
-// forgotten everything for a while fails nothing.
-constexpr int kNotFoundLooks = 5;
-constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);
-constexpr absl::Duration kNotFoundInterval = absl::Minutes(5);
-
 bool Holds(const Observation& observation, State state, absl::string_view upstream_id) {
   return IsLegalTransition(state, observation.transition.state) &&
          observation.only_in.value_or(state) == state &&
          (!observation.unless_bound || upstream_id.empty());
 }
-
-// While nobody watches, looks are this much farther apart. Who asked for the state counts as watching
-// for a while.
-constexpr int kUnwatchedFactor = 2;
-constexpr absl::Duration kInterest = absl::Minutes(1);
 
 // What decided an UNRESOLVED prediction.
 absl::string_view EvidenceName(const Transition& decided) {
@@ -60,10 +47,7 @@ Transition TransitionFrom(const TaskObservation& task, TransitionSource source) 
 }
 
 Tracker::Tracker(const Ports& ports, const Options& options, CommitObserver& outlet)
-    : ports_(ports),
-      options_(options),
-      outlet_(outlet),
-      retry_budget_(/*ratio=*/0.2, /*burst=*/20) {}
+    : ports_(ports), options_(options), outlet_(outlet), poller_(ports_, options_, *this) {}
 
 Tracker::~Tracker() = default;
 
@@ -100,6 +84,12 @@ void Tracker::Record(const PredictionKey& key, Observation observation) {
          prospect.upstream_id);
     return;
   }
+  // A callback, and then the answer, may accept the same task.
+  const auto& outcome = observation.attempt_outcome;
+  if (outcome && outcome->result == AttemptResult::kAccepted &&
+      outcome->upstream_id == prospect.upstream_id) {
+    observation.attempt_outcome.reset();
+  }
   observation.transition.time = ports_.clock.Now();
   entry->pending.push_back(std::move(observation));
   Write(key);
@@ -120,23 +110,21 @@ void Tracker::Refresh(const std::shared_ptr<const Prediction>& richer) {
   if (entry != nullptr && richer->sequence == entry->current->sequence) entry->current = richer;
 }
 
-void Tracker::SetWatched(const PredictionKey& key, bool watched) {
-  Entry* entry = EntryOf(key);
-  if (entry == nullptr || entry->watched == watched) return;
-  entry->watched = watched;
-  if (!watched || !entry->next_poll || entry->poll_failures > 0) return;
-  const absl::Duration delay = PollDelay(*entry);
-  if (ports_.clock.Now() + delay < *entry->next_poll) SchedulePoll(key, delay);
+void Tracker::OnTaskSeen(const PredictionKey& key, const TaskObservation& task) {
+  const Entry* entry = EntryOf(key);
+  if (entry == nullptr || task.state == entry->current->state) return;  // nothing new
+  Observation observation;
+  observation.transition = TransitionFrom(task, TransitionSource::kPoll);
+  Record(key, std::move(observation));
 }
 
-void Tracker::Touch(const PredictionKey& key) {
-  if (Entry* entry = EntryOf(key)) entry->asked_for = ports_.clock.Now();
-}
-
-void Tracker::LookNow(const PredictionKey& key) {
-  Entry* entry = EntryOf(key);
-  if (entry == nullptr || entry->poll_in_flight || !IsPolled(entry->current->state)) return;
-  SchedulePoll(key, absl::ZeroDuration());
+void Tracker::OnTaskLost(const PredictionKey& key) {
+  Observation lost;
+  lost.transition.state = State::kFailed;
+  lost.transition.source = TransitionSource::kPoll;
+  lost.transition.failure =
+      Failure{FailureCode::kUpstreamNotFound, "Upstream no longer knows this task.", 0, true};
+  Record(key, std::move(lost));
 }
 
 void Tracker::Forget(const PredictionKey& key) { Erase(key); }
@@ -155,21 +143,6 @@ void Tracker::MarkAcknowledgedEarly(const PredictionKey& key) {
   if (Entry* entry = EntryOf(key)) entry->acknowledged_early = true;
 }
 
-Heartbeat Tracker::HeartbeatFor(const PredictionKey& key) const {
-  Heartbeat heartbeat;
-  heartbeat.prediction_id = key.second;
-  const Entry* entry = EntryOf(key);
-  if (entry == nullptr) return heartbeat;
-  heartbeat.last_observed = entry->last_observed;
-  heartbeat.next_poll = entry->next_poll;
-  if (const auto median = durations_.Median(); median && *median > absl::ZeroDuration()) {
-    const absl::Duration age = ports_.clock.Now() - entry->current->create_time;
-    heartbeat.estimated_time_left = std::max(absl::ZeroDuration(), *median - age);
-    heartbeat.estimated_progress = std::clamp(absl::FDivDuration(age, *median), 0.0, 0.99);
-  }
-  return heartbeat;
-}
-
 int64_t Tracker::InFlightOf(const std::string& tenant) const {
   const auto found = in_flight_of_tenant_.find(tenant);
   return found == in_flight_of_tenant_.end() ? 0 : found->second;
@@ -179,7 +152,8 @@ std::vector<InFlight> Tracker::Oldest(size_t limit) const {
   std::vector<InFlight> all;
   all.reserve(entries_.size());
   for (const auto& [key, entry] : entries_) {
-    all.push_back({entry.current, entry.last_observed, entry.next_poll, 0});
+    const Heartbeat looks = poller_.HeartbeatFor(key);
+    all.push_back({entry.current, looks.last_observed, looks.next_poll, 0});
   }
   const auto older = [](const InFlight& a, const InFlight& b) {
     return a.prediction->id < b.prediction->id;
@@ -190,9 +164,9 @@ std::vector<InFlight> Tracker::Oldest(size_t limit) const {
   return all;
 }
 
-bool Tracker::HasTask(const PredictionKey& key) const {
+std::string Tracker::TaskOf(const PredictionKey& key) const {
   const Entry* entry = EntryOf(key);
-  return entry != nullptr && !ProspectOf(*entry).upstream_id.empty();
+  return entry == nullptr ? "" : std::string(ProspectOf(*entry).upstream_id);
 }
 
 Tracker::Prospect Tracker::ProspectOf(const Entry& entry) {
@@ -231,6 +205,7 @@ void Tracker::Erase(const PredictionKey& key) {
   Entry entry = std::move(found->second);
   entries_.erase(found);
   CountUnresolved(entry.current.get(), nullptr);
+  poller_.Leave(key);
   for (Observation& late : entry.pending) {
     Drop(key, std::move(late), "unbound", entry.current, entry.current->upstream_id);
   }
@@ -281,6 +256,7 @@ void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> 
     Observation refused = std::move(entry->pending.front());
     entry->pending.erase(entry->pending.begin());
     Drop(key, std::move(refused), "illegal", entry->current, entry->current->upstream_id);
+    poller_.Follow(entry->current);
     Write(key);
     return;
   }
@@ -407,21 +383,12 @@ void Tracker::OnAdvanced(const PredictionKey& key) {
   if (entry == nullptr) return;
   const Prediction& current = *entry->current;
   if (IsTerminal(current.state)) {
-    if (current.state == State::kCompleted) durations_.Add(*current.end_time - current.create_time);
     Erase(key);
     return;
   }
   ArmDeadline(key);
   if (current.state == State::kUnresolved) evidence_sink_->OnUnresolved(entry->current);
-  if (IsPolled(current.state) && entry->poll_timer == nullptr && !entry->poll_in_flight) {
-    if (!entry->last_observed) entry->last_observed = current.update_time;
-    // Just accepted: the usual delay. Taken over from an earlier process: soon, spread out.
-    const absl::Duration age = ports_.clock.Now() - current.update_time;
-    SchedulePoll(
-        key, age < options_.poll_min_interval
-                 ? PollDelay(*entry)
-                 : UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
-  }
+  poller_.Follow(entry->current);
   Write(key);
 }
 
@@ -462,166 +429,6 @@ void Tracker::ArmDeadline(const PredictionKey& key) {
     given_up.transition.failure = failure;
     Record(key, std::move(given_up));
   });
-}
-
-// ---------------------------------------------------------------------------------------- polling
-
-absl::Duration Tracker::PollDelay(const Entry& entry) const {
-  const absl::Time now = ports_.clock.Now();
-  const absl::Duration delay =
-      NextPollDelay(now - entry.current->create_time, options_, ports_.random);
-  const bool of_interest = entry.watched || now - entry.asked_for < kInterest;
-  return of_interest ? delay : delay * kUnwatchedFactor;
-}
-
-void Tracker::SchedulePoll(const PredictionKey& key, absl::Duration delay) {
-  Entry* entry = EntryOf(key);
-  entry->next_poll.reset();
-  entry->poll_timer.reset();
-  if (paused_) return;  // Resume() schedules everybody
-  entry->next_poll = ports_.clock.Now() + delay;
-  entry->poll_timer = ports_.timers.After(delay, [this, key] {
-    if (Entry* due = EntryOf(key)) {
-      due->poll_timer.reset();
-      if (due->poll_failures == 0) retry_budget_.OnFirstTry();
-    }
-    Poll(key);
-  });
-}
-
-void Tracker::Poll(const PredictionKey& key) {
-  Entry* entry = EntryOf(key);
-  if (entry == nullptr || entry->poll_in_flight || !IsPolled(entry->current->state)) return;
-  entry->poll_in_flight = true;
-  entry->next_poll.reset();
-  DREAMGATE_FAILPOINT("track.before_poll");
-  ports_.upstream.GetTask(
-      entry->current->upstream_id,
-      lifeline_.Guard([this, key](PollOutcome outcome) { OnPolled(key, std::move(outcome)); }));
-}
-
-void Tracker::OnPolled(const PredictionKey& key, PollOutcome outcome) {
-  if (auto* observed = std::get_if<PollObserved>(&outcome)) {
-    Resume();
-    OnTask(key, std::move(observed->task));
-    return;
-  }
-  OnPollFailed(key, std::get<PollFailed>(outcome));
-}
-
-void Tracker::OnTask(const PredictionKey& key, TaskObservation task) {
-  Entry* entry = EntryOf(key);
-  if (entry == nullptr) return;
-  entry->poll_in_flight = false;
-  if (task.upstream_id != entry->current->upstream_id) {
-    OnPollFailed(key, {PollProblem::kTransient, 200, "upstream answered with another task", {}});
-    return;
-  }
-  DREAMGATE_FAILPOINT("track.poll_answered");
-  const bool same_key = entry->current->key_fingerprint == ports_.upstream.KeyFingerprint();
-  if (same_key) last_get_success_ = ports_.clock.Now();
-  entry->poll_failures = 0;
-  entry->not_found = 0;
-  entry->last_observed = ports_.clock.Now();
-  if (!IsTerminal(task.state)) {
-    SchedulePoll(key, PollDelay(*entry));
-  }
-  if (task.state == entry->current->state) return;  // nothing new
-  Observation observation;
-  observation.transition = TransitionFrom(task, TransitionSource::kPoll);
-  Record(key, std::move(observation));
-}
-
-void Tracker::OnPollFailed(const PredictionKey& key, const PollFailed& failed) {
-  Entry* entry = EntryOf(key);
-  if (entry != nullptr) entry->poll_in_flight = false;
-  ports_.events.Log(LogLevel::kDebug, "poll failed",
-                    {{"prediction", key.second},
-                     {"http_status", absl::StrCat(failed.http_status)},
-                     {"problem", failed.message}});
-  if (failed.problem == PollProblem::kCredentialsRejected || paused_) {
-    Pause();  // or stay paused, and probe again, whatever became of the prediction probed with
-    return;
-  }
-  if (entry == nullptr) return;
-
-  absl::Duration delay = FullJitter(kPollBackoff, entry->poll_failures++, ports_.random);
-  if (!retry_budget_.TrySpend()) delay = kPollBackoff.maximum;
-  if (failed.problem == PollProblem::kNotFound) {
-    const absl::Time now = ports_.clock.Now();
-    // Another account's key does not know the task; that says nothing about it.
-    if (entry->current->key_fingerprint != ports_.upstream.KeyFingerprint()) {
-      entry->not_found = 0;
-      SchedulePoll(key, std::max(delay, kNotFoundInterval));
-      return;
-    }
-    if (entry->not_found == 0) entry->not_found_since = now;
-    if (entry->not_found == 0 || (now - entry->not_found_latest >= kNotFoundInterval &&
-                                  last_get_success_ > entry->not_found_latest)) {
-      ++entry->not_found;
-      entry->not_found_latest = now;
-    }
-    if (entry->not_found >= kNotFoundLooks && now - entry->not_found_since >= kNotFoundPeriod) {
-      Observation lost;
-      lost.transition.state = State::kFailed;
-      lost.transition.source = TransitionSource::kPoll;
-      lost.transition.failure =
-          Failure{FailureCode::kUpstreamNotFound, "Upstream no longer knows this task.", 0, true};
-      Record(key, std::move(lost));
-      return;
-    }
-    // Seldom in the long run, soon at first: a task may be new to the machine that answered.
-    delay = std::max(delay, std::min(kNotFoundInterval, now - entry->not_found_since));
-  }
-  delay = std::max(
-      {delay, options_.poll_min_interval, failed.retry_after.value_or(absl::ZeroDuration())});
-  SchedulePoll(key, delay);
-}
-
-void Tracker::Pause() {
-  if (!paused_) {
-    paused_ = true;
-    ports_.events.Log(
-        LogLevel::kError,
-        "upstream refuses the API key or account while polling; polling pauses and probes",
-        {{"probe_interval", absl::FormatDuration(options_.probe_interval)}});
-    for (auto& [key, entry] : entries_) {
-      entry.poll_timer.reset();
-      entry.next_poll.reset();
-    }
-  }
-  if (probe_timer_ == nullptr) {
-    probe_timer_ = ports_.timers.After(options_.probe_interval, [this] {
-      probe_timer_.reset();
-      Probe();
-    });
-  }
-}
-
-// One GET for all, of a different prediction each time: a single task that stays refused must not
-// keep the others from being looked at.
-void Tracker::Probe() {
-  auto candidate = entries_.upper_bound(last_probed_);
-  for (size_t looked = 0; looked < entries_.size(); ++looked, ++candidate) {
-    if (candidate == entries_.end()) candidate = entries_.begin();
-    if (!IsPolled(candidate->second.current->state) || candidate->second.poll_in_flight) continue;
-    last_probed_ = candidate->first;
-    Poll(last_probed_);
-    return;
-  }
-  Resume();  // nobody left to ask with; the next poll will tell
-}
-
-void Tracker::Resume() {
-  if (!paused_) return;
-  paused_ = false;
-  probe_timer_.reset();
-  ports_.events.Log(LogLevel::kInfo, "polling resumes");
-  for (auto& [key, entry] : entries_) {
-    if (!IsPolled(entry.current->state) || entry.poll_in_flight) continue;
-    SchedulePoll(key,
-                 UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
-  }
 }
 
 }  // namespace dreamgate::core

@@ -2,7 +2,7 @@
 //
 // All that is learned of a prediction (the answer to its POST, polls, deadlines) arrives here as an
 // observation, becomes at most one outstanding proposal to the ledger, and is dropped where the
-// transition table says so. One poller per prediction, however many watch. Owned by Gateway, loop only.
+// transition table says so. Owned by Gateway, loop only.
 #ifndef DREAMGATE_SERVER_CORE_TRACKER_H_
 #define DREAMGATE_SERVER_CORE_TRACKER_H_
 
@@ -21,18 +21,10 @@
 #include "server/core/gateway.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
-#include "server/core/poll_schedule.h"
+#include "server/core/poller.h"
 #include "server/core/ports.h"
-#include "server/core/retry.h"
 
 namespace dreamgate::core {
-
-// Tenant and prediction id.
-using PredictionKey = std::pair<std::string, std::string>;
-
-inline PredictionKey KeyOf(const Prediction& prediction) {
-  return {prediction.tenant, prediction.id};
-}
 
 // Something learned about one prediction.
 struct Observation {
@@ -64,11 +56,11 @@ class EvidenceSink {
   virtual void OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) = 0;
 };
 
-class Tracker {
+class Tracker final : public LookObserver {
  public:
   // `outlet` is told of transitions that turn out to be durable although their commit had failed.
   Tracker(const Ports& ports, const Options& options, CommitObserver& outlet);
-  ~Tracker();
+  ~Tracker() override;
 
   // Must be called first; the two refer to one another.
   void set_evidence_sink(EvidenceSink* sink) { evidence_sink_ = sink; }
@@ -82,12 +74,6 @@ class Tracker {
   void Learn(const std::shared_ptr<const Prediction>& durable);
   // The same state with more known about it (recovered outputs).
   void Refresh(const std::shared_ptr<const Prediction>& richer);
-  // Somebody begins, or the last one ceases, to watch: what nobody watches is looked at less often.
-  void SetWatched(const PredictionKey& key, bool watched);
-  // Somebody has asked for the state: for a while as good as a watcher.
-  void Touch(const PredictionKey& key);
-  // There is news of the task: look at it at once.
-  void LookNow(const PredictionKey& key);
   // Stops following: the prediction was rejected.
   void Forget(const PredictionKey& key);
 
@@ -98,12 +84,14 @@ class Tracker {
   bool AcknowledgedEarly(const PredictionKey& key) const;
   void MarkAcknowledgedEarly(const PredictionKey& key);
 
-  Heartbeat HeartbeatFor(const PredictionKey& key) const;
+  // Of the followed ones: when and how their tasks are looked at.
+  Poller& poller() { return poller_; }
+  const Poller& poller() const { return poller_; }
+
   int64_t InFlightOf(const std::string& tenant) const;
   int64_t in_flight() const { return static_cast<int64_t>(entries_.size()); }
-  bool polling_paused() const { return paused_; }
-  // Whether a task is known for it, be it written yet or not.
-  bool HasTask(const PredictionKey& key) const;
+  // The upstream id of its task, be it written yet or not; empty: none is known.
+  std::string TaskOf(const PredictionKey& key) const;
   // By tenant and id.
   std::vector<std::shared_ptr<const Prediction>> Unresolved() const;
   // The oldest `limit` followed predictions.
@@ -120,18 +108,6 @@ class Tracker {
     int write_failures = 0;
     std::vector<Observation> pending;  // legal in a row; the first is being written
     std::unique_ptr<Timers::Timer> write_retry;
-
-    // Polling.
-    bool watched = false;
-    absl::Time asked_for = absl::InfinitePast();
-    std::unique_ptr<Timers::Timer> poll_timer;
-    bool poll_in_flight = false;
-    int poll_failures = 0;
-    int not_found = 0;  // looks that count, see kNotFoundLooks
-    absl::Time not_found_since;
-    absl::Time not_found_latest;
-    std::optional<absl::Time> last_observed;
-    std::optional<absl::Time> next_poll;
 
     std::unique_ptr<Timers::Timer> deadline;  // of UNRESOLVED, or upstream's retention
   };
@@ -161,15 +137,8 @@ class Tracker {
   void CountUnresolved(const Prediction* was, const Prediction* is);
 
   void ArmDeadline(const PredictionKey& key);
-  absl::Duration PollDelay(const Entry& entry) const;
-  void SchedulePoll(const PredictionKey& key, absl::Duration delay);
-  void Poll(const PredictionKey& key);
-  void OnPolled(const PredictionKey& key, PollOutcome outcome);
-  void OnTask(const PredictionKey& key, TaskObservation task);
-  void OnPollFailed(const PredictionKey& key, const PollFailed& failed);
-  void Pause();
-  void Probe();
-  void Resume();
+  void OnTaskSeen(const PredictionKey& key, const TaskObservation& task) override;
+  void OnTaskLost(const PredictionKey& key) override;
 
   const Ports ports_;
   const Options options_;
@@ -179,12 +148,7 @@ class Tracker {
   std::map<PredictionKey, Entry> entries_;
   absl::flat_hash_map<std::string, int64_t> in_flight_of_tenant_;
   int64_t unresolved_ = 0;
-  DurationEstimate durations_;
-  RetryBudget retry_budget_;
-  std::optional<absl::Time> last_get_success_;
-  bool paused_ = false;
-  PredictionKey last_probed_;
-  std::unique_ptr<Timers::Timer> probe_timer_;
+  Poller poller_;
   uint64_t next_settle_ = 0;
   std::map<uint64_t, std::unique_ptr<Timers::Timer>> settle_retries_;
   Lifeline lifeline_;

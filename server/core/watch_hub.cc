@@ -198,7 +198,7 @@ void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
   watcher.feed_index_ = static_cast<uint32_t>(feed.watchers.size());
   feed.watchers.push_back(std::move(newcomer.watcher));
   ++watchers_;
-  if (feed.watchers.size() == 1) tracker_->SetWatched(feed.key, true);
+  if (feed.watchers.size() == 1) tracker_->poller().SetWatched(feed.key, true);
   // The first heartbeat at a random second of the interval, so that streams opened together beat apart.
   HangOnWheel(watcher, 1 + static_cast<int64_t>(ports_.random.Draw() % watcher.heartbeat_seconds_));
   StartTicking();
@@ -240,7 +240,7 @@ std::shared_ptr<Watcher> WatchHub::Detach(Watcher& watcher) {
     place->feed_index_ = watcher.feed_index_;
   }
   feed.watchers.pop_back();
-  if (feed.watchers.empty()) tracker_->SetWatched(feed.key, false);
+  if (feed.watchers.empty()) tracker_->poller().SetWatched(feed.key, false);
   return detached;
 }
 
@@ -276,7 +276,7 @@ void WatchHub::Tick() {
   for (Watcher* watcher : std::exchange(wheel_[static_cast<size_t>(tick_) % kWheelSlots], {})) {
     Feed& feed = *static_cast<Feed*>(watcher->feed_);
     if (feed.heartbeat_tick != tick_) {
-      feed.heartbeat = ports_.sink.EncodeHeartbeat(tracker_->HeartbeatFor(feed.key));
+      feed.heartbeat = ports_.sink.EncodeHeartbeat(tracker_->poller().HeartbeatFor(feed.key));
       feed.heartbeat_tick = tick_;
     }
     watcher->Beat(feed.heartbeat);

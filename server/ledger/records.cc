@@ -45,7 +45,7 @@ constexpr char kSelectAttempt[] =
     "SELECT a.tenant, a.prediction_id, a.number, a.token, a.start_time, a.outcome, a.outcome_time, "
     "a.upstream_id, NOT EXISTS (SELECT 1 FROM attempts AS later WHERE later.tenant = a.tenant "
     "AND later.prediction_id = a.prediction_id AND later.number > a.number), "
-    "p.state, p.prompt, p.aspect_ratio, p.seed, p.model, p.key_fingerprint "
+    "p.state, p.prompt, p.aspect_ratio, p.seed, p.asked_seed IS NULL, p.model, p.key_fingerprint "
     "FROM attempts AS a JOIN predictions AS p USING (tenant, prediction_id) ";
 
 core::StoredAttempt ReadAttempt(Cursor& cursor) {
@@ -64,6 +64,7 @@ core::StoredAttempt ReadAttempt(Cursor& cursor) {
   const auto ratio = cursor.Enumerator<core::AspectRatio>();
   if (cursor.status().ok()) stored.input.aspect_ratio = std::string(core::AspectRatioText(ratio));
   stored.input.seed = cursor.Integer32();
+  stored.seed_drawn = cursor.Integer() != 0;
   stored.model = cursor.Text();
   stored.key_fingerprint = cursor.Text();
   return stored;

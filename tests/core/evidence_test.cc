@@ -120,24 +120,22 @@ TEST(MatchTasksTest, ATaskThatSomebodyHasIsNotGivenAway) {
 
 TEST(MatchTasksTest, AsManyEqualTasksAsAttemptsAreBoundOldestFirst) {
   const TaskInput cat = {"a cat", "16:9", 7};
-  const HistoryReading reading = Reading({Item("u3", cat, kStart + absl::Seconds(20)),
-                                          Item("u2", cat, kStart + absl::Seconds(10)),
-                                          Item("u1", cat, kStart)});
-  const AttemptReview review =
-      Open({Lost("p1", cat), Lost("p2", cat, kStart + absl::Seconds(10)),
-            Lost("p3", cat, kStart + absl::Seconds(20))});
+  const HistoryReading reading =
+      Reading({Item("u3", cat, kStart + absl::Seconds(20)),
+               Item("u2", cat, kStart + absl::Seconds(10)), Item("u1", cat, kStart)});
+  const AttemptReview review = Open({Lost("p1", cat), Lost("p2", cat, kStart + absl::Seconds(10)),
+                                     Lost("p3", cat, kStart + absl::Seconds(20))});
   EXPECT_THAT(Matched(reading, review),
               UnorderedElementsAre(Pair("p1", "u1"), Pair("p2", "u2"), Pair("p3", "u3")));
 }
 
 TEST(MatchTasksTest, TheOrderOfHistoryDoesNotDecideWhoseIsWhose) {
   const TaskInput cat = {"a cat", "16:9", 7};
-  const HistoryReading reading = Reading({Item("u1", cat, kStart),
-                                          Item("u3", cat, kStart + absl::Seconds(20)),
-                                          Item("u2", cat, kStart + absl::Seconds(10))});
-  const AttemptReview review =
-      Open({Lost("p1", cat), Lost("p2", cat, kStart + absl::Seconds(10)),
-            Lost("p3", cat, kStart + absl::Seconds(20))});
+  const HistoryReading reading =
+      Reading({Item("u1", cat, kStart), Item("u3", cat, kStart + absl::Seconds(20)),
+               Item("u2", cat, kStart + absl::Seconds(10))});
+  const AttemptReview review = Open({Lost("p1", cat), Lost("p2", cat, kStart + absl::Seconds(10)),
+                                     Lost("p3", cat, kStart + absl::Seconds(20))});
   EXPECT_THAT(Matched(reading, review),
               UnorderedElementsAre(Pair("p1", "u1"), Pair("p2", "u2"), Pair("p3", "u3")));
 }
@@ -181,8 +179,8 @@ TEST(MatchTasksTest, OneTaskForSeveralAttemptsOfOnePredictionIsThatPredictions) 
   first.latest = false;
   StoredAttempt second = Lost("p", first.input, kStart + absl::Minutes(3));
   second.attempt.number = 2;
-  const HistoryReading reading = Reading({Item("u", first.input, kStart + absl::Minutes(3))},
-                                         kStart + absl::Minutes(5));
+  const HistoryReading reading =
+      Reading({Item("u", first.input, kStart + absl::Minutes(3))}, kStart + absl::Minutes(5));
   const AttemptReview review = Open({first, second});
   const Matching matching = MatchTasks(reading, review);
   ASSERT_EQ(matching.matches.size(), 1u) << "whichever attempt created it, the prediction is known";
@@ -264,9 +262,9 @@ TEST(MatchTasksTest, ATaskFromBeforeTheAttemptIsNotOurs) {
 }
 
 TEST(MatchTasksTest, ATaskThatDoesNotSayWhenItWasCreatedMayBeOurs) {
-  EXPECT_THAT(Matched(Reading({Item("u", TaskInput{"a cat", "16:9", 7}, std::nullopt)}),
-                      Open({Lost("p")})),
-              UnorderedElementsAre(Pair("p", "u")));
+  EXPECT_THAT(
+      Matched(Reading({Item("u", TaskInput{"a cat", "16:9", 7}, std::nullopt)}), Open({Lost("p")})),
+      UnorderedElementsAre(Pair("p", "u")));
 }
 
 TEST(MatchTasksTest, AnIncompleteReadingStillShowsWhatIsThereOnce) {

@@ -93,9 +93,9 @@ class Account {
 
   PollOutcome Look(const std::string& id) {
     looks[id].push_back(world_.time.Now());
-    const auto task = std::find_if(
-        tasks_.begin(), tasks_.end(),
-        [&id](const AccountTask& candidate) { return candidate.upstream_id == id; });
+    const auto task =
+        std::find_if(tasks_.begin(), tasks_.end(),
+                     [&id](const AccountTask& candidate) { return candidate.upstream_id == id; });
     if (task == tasks_.end() || not_found.contains(id)) return Fails(PollProblem::kNotFound, 404);
     if (world_.time.Now() < task->created + duration) return Shows(id, State::kProcessing);
     TaskObservation done = fakes::Task(id, State::kCompleted);
@@ -154,8 +154,7 @@ class ReconcilerWorld : public World {
   LostSubmission Lose(const std::string& request_id, bool created = true,
                       const std::string& prompt = "a cat",
                       std::optional<int32_t> seed = std::nullopt) {
-    const auto call =
-        seed ? SubmitSeeded(request_id, prompt, *seed) : Submit(request_id, prompt);
+    const auto call = seed ? SubmitSeeded(request_id, prompt, *seed) : Submit(request_id, prompt);
     LostSubmission lost;
     const size_t index = upstream.creates.size() - 1;
     lost.token = upstream.creates.at(index).request.attempt_token;
@@ -231,8 +230,8 @@ class ReconcilerWorld : public World {
         video_kept = video_kept || std::count(record.outputs.begin(), record.outputs.end(), video);
       }
       for (const auto& prediction : ledger.All()) {
-        video_kept = video_kept || std::count(prediction->outputs.begin(),
-                                              prediction->outputs.end(), video) > 0;
+        video_kept = video_kept ||
+                     std::count(prediction->outputs.begin(), prediction->outputs.end(), video) > 0;
       }
       EXPECT_EQ(owners, 1) << task.upstream_id;
       EXPECT_TRUE(video_kept) << task.upstream_id;

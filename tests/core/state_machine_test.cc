@@ -77,16 +77,11 @@ TEST(StateMachineTest, ExactlyTheFiveEndsAreTerminal) {
 
 TEST(StateMachineTest, WhateverAProcessLeftBehindIsTakenUpWithoutSendingItAgain) {
   const std::map<State, Recovery> table = {
-      {State::kQueued, Recovery::kWithdraw},
-      {State::kSubmitting, Recovery::kReconcile},
-      {State::kUnresolved, Recovery::kReconcile},
-      {State::kCreated, Recovery::kFollow},
-      {State::kProcessing, Recovery::kFollow},
-      {State::kCompleted, Recovery::kNothing},
-      {State::kFailed, Recovery::kNothing},
-      {State::kCancelled, Recovery::kNothing},
-      {State::kTimedOut, Recovery::kNothing},
-      {State::kDeleted, Recovery::kNothing},
+      {State::kQueued, Recovery::kWithdraw},      {State::kSubmitting, Recovery::kReconcile},
+      {State::kUnresolved, Recovery::kReconcile}, {State::kCreated, Recovery::kFollow},
+      {State::kProcessing, Recovery::kFollow},    {State::kCompleted, Recovery::kNothing},
+      {State::kFailed, Recovery::kNothing},       {State::kCancelled, Recovery::kNothing},
+      {State::kTimedOut, Recovery::kNothing},     {State::kDeleted, Recovery::kNothing},
   };
   for (const State state : kStates) {
     EXPECT_EQ(RecoveryOf(state), table.at(state)) << StateName(state);

@@ -91,6 +91,7 @@ std::vector<core::StoredAttempt> FakeLedger::Attempts() const {
       attempt.input = {row.current->input.prompt,
                        std::string(core::AspectRatioText(row.current->input.aspect_ratio)),
                        row.current->seed};
+      attempt.seed_drawn = !row.current->input.seed.has_value();
       attempt.model = row.current->model;
       attempt.key_fingerprint = row.current->key_fingerprint;
       attempts.push_back(std::move(attempt));
@@ -424,6 +425,31 @@ int FakeLedger::RunPrune(absl::Time ended_before, int most) {
     ++pruned;
   }
   return pruned;
+}
+
+void FakeLedger::LoadLearned(std::string model,
+                             core::Completion<absl::StatusOr<std::string>> done) {
+  using Answer = absl::StatusOr<std::string>;
+  Run<Answer>(
+      [this, model = std::move(model)]() -> Executed<Answer> {
+        if (!reads_work_) return {Unavailable()};
+        const auto found = learned_.find(model);
+        if (found == learned_.end()) return {absl::NotFoundError("nothing learned")};
+        return {found->second};
+      },
+      std::move(done));
+}
+
+void FakeLedger::SaveLearned(std::string model, std::string bytes,
+                             core::Completion<absl::Status> done) {
+  Run<absl::Status>(
+      [this, model = std::move(model), bytes = std::move(bytes)]() -> Executed<absl::Status> {
+        const Writes writes = NextWrites();
+        if (writes == Writes::kFail) return {Unavailable()};
+        learned_[model] = bytes;
+        return {writes == Writes::kWorkButReportFailure ? Unavailable() : absl::OkStatus()};
+      },
+      std::move(done));
 }
 
 }  // namespace dreamgate::fakes

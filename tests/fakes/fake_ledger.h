@@ -53,6 +53,7 @@ class FakeLedger final : public core::Ledger {
   std::vector<core::StoredAttempt> Attempts() const;
   // Every orphan as last recorded, by upstream id.
   const std::map<std::string, core::OrphanRecord>& orphans() const { return orphans_; }
+  const std::map<std::string, std::string>& learned() const { return learned_; }
 
   void set_commit_observer(core::CommitObserver* observer) override { observer_ = observer; }
   void Reserve(core::Reservation reservation,
@@ -74,6 +75,9 @@ class FakeLedger final : public core::Ledger {
   void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
   void Prune(absl::Time ended_before, int most,
              core::Completion<absl::StatusOr<int>> done) override;
+  void LoadLearned(std::string model, core::Completion<absl::StatusOr<std::string>> done) override;
+  void SaveLearned(std::string model, std::string bytes,
+                   core::Completion<absl::Status> done) override;
 
  private:
   using Key = std::pair<std::string, std::string>;
@@ -126,6 +130,7 @@ class FakeLedger final : public core::Ledger {
   std::map<Key, RequestRow> requests_;  // by tenant and request_id
   std::vector<core::AttemptOutcome> attempt_outcomes_;
   std::map<std::string, core::OrphanRecord> orphans_;
+  std::map<std::string, std::string> learned_;  // by model
 };
 
 }  // namespace dreamgate::fakes

@@ -86,7 +86,7 @@ BUGS = [
          (EVIDENCE, "reading.begun - now.first >= settle_time_", "reading.begun - now.first >= absl::ZeroDuration()"))),
     Bug("take-a-task-without-input-for-another's",
         "a paid task that history shows without its input counts as absent",
-        ((EVIDENCE, "(!item->input || item->input->seed", "(item->input && item->input->seed"),)),
+        ((EVIDENCE, "      } else if (item->create_time) {\n", "      } else if (item->create_time && item->upstream_id.empty()) {\n"),)),
     Bug("conclude-absence-while-the-post-is-on-the-wire",
         "a slow POST is given up, or sent again, before its answer",
         ((RECONCILER, "        !on_the_wire(attempt)) {", "        true) {"),)),

@@ -26,7 +26,7 @@ from bugs import BUGS
 
 ROOT = Path(__file__).resolve().parents[2]
 # What judges, in this order. The simulation stops at the first violation.
-SEEDS = 1500
+SEEDS = 1000
 JUDGES = {
     "simulation": ["tests/simulation/simulation", "--seeds", str(SEEDS), "--jobs", str(os.cpu_count())],
     "core_test": ["tests/core/core_test", "--gtest_brief=1"],

@@ -1,0 +1,144 @@
+// Looks at upstream's tasks until they end: when, in which order, and what the answers mean. One look at
+// a time for each prediction, however many watch.
+//
+// Looks are placed by what has been learned of how long videos take (completion_times, poll_schedule),
+// at half the cost while nobody watches, and share one budget (poll_budget). While callbacks announce
+// every end, a rare look is a safety net, and the first end that no callback has announced brings back
+// full speed for all. Owned by Tracker, loop only.
+#ifndef DREAMGATE_SERVER_CORE_POLLER_H_
+#define DREAMGATE_SERVER_CORE_POLLER_H_
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "server/core/completion_times.h"
+#include "server/core/lifeline.h"
+#include "server/core/options.h"
+#include "server/core/poll_budget.h"
+#include "server/core/poll_schedule.h"
+#include "server/core/ports.h"
+#include "server/core/retry.h"
+
+namespace dreamgate::core {
+
+struct Ports;
+
+// Told of what the looks show. Implemented by Tracker; may call back into the Poller.
+class LookObserver {
+ public:
+  virtual ~LookObserver() = default;
+  // The prediction's own task, in whatever state.
+  virtual void OnTaskSeen(const PredictionKey& key, const TaskObservation& task) = 0;
+  // Upstream has said long enough that it does not know the task.
+  virtual void OnTaskLost(const PredictionKey& key) = 0;
+};
+
+class Poller {
+ public:
+  Poller(const Ports& ports, const Options& options, LookObserver& observer);
+  ~Poller();
+
+  // Reads what earlier processes have learned.
+  void Start();
+
+  // As of now; looked at while it is CREATED or PROCESSING. Again after every transition.
+  void Follow(const std::shared_ptr<const Prediction>& current);
+  // It needs no look any more.
+  void Leave(const PredictionKey& key);
+
+  // Somebody begins, or the last one ceases, to watch.
+  void SetWatched(const PredictionKey& key, bool watched);
+  // Somebody has asked for the state: for a while as good as a watcher.
+  void Touch(const PredictionKey& key);
+  void LookNow(const PredictionKey& key);
+  // A callback tells of news: look at once, and know that callbacks come.
+  void OnAnnounced(const PredictionKey& key);
+
+  // What is known of the looks at it, and when it may end.
+  Heartbeat HeartbeatFor(const PredictionKey& key) const;
+  bool paused() const { return paused_; }
+
+ private:
+  struct Task {
+    std::shared_ptr<const Prediction> current;
+    absl::Time accepted;         // ages count from here
+    bool accepted_late = false;  // found by evidence: its age says nothing of others
+    bool watched = false;
+    absl::Time asked_for = absl::InfinitePast();
+    bool announced = false;  // by a callback, since the look before
+
+    bool in_flight = false;
+    absl::Time sent;           // the look in flight, or the latest
+    absl::Duration last_look;  // age at the latest look that found it running
+    int failures = 0;
+    int not_found = 0;  // looks that count, see kNotFoundLooks
+    absl::Time not_found_since;
+    absl::Time not_found_latest;
+    std::optional<absl::Time> last_observed;
+    std::optional<absl::Time> next;
+  };
+
+  Task* TaskOf(const PredictionKey& key);
+  const Task* TaskOf(const PredictionKey& key) const;
+  bool IsOfInterest(const Task& task) const;
+
+  // Asks the budget for a look where the schedule wants it; or then.
+  void ScheduleNext(const PredictionKey& key, Task& task);
+  void ScheduleAt(const PredictionKey& key, Task& task, absl::Time due);
+  absl::Duration SpreadDelay();
+  void ArmTimer();
+  void Look(const PredictionKey& key);
+
+  void OnAnswered(const PredictionKey& key, PollOutcome outcome);
+  void OnSeen(const PredictionKey& key, Task& task, const TaskObservation& seen);
+  void OnFailed(const PredictionKey& key, const PollFailed& failed);
+  // True: it counts as lost now.
+  bool CountNotFound(Task& task);
+
+  void Pause();
+  void Probe();
+  void Resume();
+
+  // What an end teaches: how long videos take, and whether callbacks can be relied on.
+  void Learn(const Task& task, const TaskObservation& end);
+  void SetTrust(bool announced);
+  bool CallbacksAnnounce() const;
+  void SaveLater();
+  const PollSchedule& ScheduleFor(const Task& task);
+  void ForgetSchedules();
+  // The schedule, made if there is none: for so many GETs a video, with bounds so much wider.
+  const PollSchedule& Built(std::optional<PollSchedule>& schedule, double gets, int rarer);
+
+  const Ports& ports_;
+  const Options& options_;
+  LookObserver& observer_;
+
+  // Ordered by tenant and time of creation, so that nothing depends on hash order.
+  std::map<PredictionKey, Task> tasks_;
+  PollBudget budget_;
+  RetryBudget retry_budget_;
+  std::unique_ptr<Timers::Timer> timer_;
+  std::optional<absl::Time> last_success_;  // with the key that the prediction was made with
+
+  CompletionTimes times_;
+  int unlearned_ = 0;  // ends since the schedules were built
+  absl::Time built_ = absl::InfinitePast();
+  std::optional<PollSchedule> watched_schedule_;
+  std::optional<PollSchedule> idle_schedule_;
+  std::optional<PollSchedule> net_schedule_;  // while callbacks announce every end
+  std::unique_ptr<Timers::Timer> save_timer_;
+  int ends_announced_ = 0;  // in a row
+
+  bool paused_ = false;
+  PredictionKey last_probed_;
+  std::unique_ptr<Timers::Timer> probe_timer_;
+  Lifeline lifeline_;
+};
+
+}  // namespace dreamgate::core
+
+#endif  // DREAMGATE_SERVER_CORE_POLLER_H_

@@ -1,0 +1,163 @@
+// When tasks are looked at: learned, shared under a budget, and seldom while callbacks do the work.
+#include "server/core/poller.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/core/world.h"
+
+namespace dreamgate::core {
+namespace {
+
+// Upstream makes each video in `takes`, and the world asks for one after the other.
+class PollerTest : public testing::Test {
+ protected:
+  explicit PollerTest(Options options = {}) : world_(std::move(options)) {
+    world_.upstream.answer_creates = [this](const CreateTaskRequest& request) {
+      begun_[request.prompt] = world_.time.Now();
+      return Accepted(request.prompt);
+    };
+    world_.upstream.answer_gets = [this](const std::string& id) {
+      ++looks_[id];
+      return Shows(
+          id, world_.time.Now() - begun_[id] >= takes_ ? State::kCompleted : State::kProcessing);
+    };
+  }
+
+  // Looks that one video cost, from its submission to its end; `callback`: it is announced.
+  int MakeOne(bool callback) {
+    const std::string name = "video" + std::to_string(made_++);
+    const auto call = world_.Submit(name, name);
+    const std::string id = call->id();
+    const auto watcher = world_.Watch(id);
+    world_.time.Advance(takes_);
+    if (callback && !IsTerminal(world_.StateOf(id))) {
+      const std::vector<StoredAttempt> attempts = world_.ledger.Attempts();
+      for (const StoredAttempt& attempt : attempts) {
+        if (attempt.upstream_id == name) {
+          world_.gateway->OnCallback(attempt.attempt.token, name, [](const absl::Status&) {});
+        }
+      }
+    }
+    EXPECT_TRUE(
+        world_.time.AdvanceUntil([&] { return IsTerminal(world_.StateOf(id)); }, absl::Hours(2)));
+    delay_ = world_.time.Now() - begun_[name] - takes_;
+    return looks_[name];
+  }
+
+  World world_;
+  absl::Duration takes_ = absl::Seconds(100);
+  absl::Duration delay_;  // of the detection of the latest video's end
+  int made_ = 0;
+  std::map<std::string, absl::Time> begun_;
+  std::map<std::string, int> looks_;
+};
+
+TEST_F(PollerTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSameLooks) {
+  const auto mean_delay_of_five = [this] {
+    absl::Duration sum;
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_LE(MakeOne(/*callback=*/false), 30);
+      sum += delay_;
+    }
+    return sum / 5;
+  };
+  const absl::Duration before = mean_delay_of_five();
+  for (int i = 0; i < 60; ++i) MakeOne(/*callback=*/false);
+  EXPECT_LT(mean_delay_of_five(), before);
+}
+
+TEST_F(PollerTest, WhatIsLearnedOutlivesTheProcess) {
+  for (int i = 0; i < 30; ++i) MakeOne(/*callback=*/false);
+  const auto call = world_.Submit("one more", "one more");
+  world_.time.Advance(absl::Minutes(2));
+  ASSERT_EQ(world_.ledger.learned().size(), 1u);
+  const int looks = MakeOne(/*callback=*/false);
+  world_.Crash();
+  world_.StartGateway();
+  world_.time.Advance(absl::Seconds(1));
+  EXPECT_NEAR(MakeOne(/*callback=*/false), looks, 4);
+}
+
+TEST_F(PollerTest, SpoiltBytesAreNothingLearned) {
+  world_.ledger.SaveLearned(world_.options.model, "garbage", [](const absl::Status&) {});
+  world_.time.RunDue();
+  world_.Crash();
+  world_.StartGateway();
+  EXPECT_GT(MakeOne(/*callback=*/false), 1);
+}
+
+class CallbackPaceTest : public PollerTest {
+ protected:
+  CallbackPaceTest() : PollerTest(WithCallbacks()) {}
+
+ private:
+  static Options WithCallbacks() {
+    Options options;
+    options.callbacks_expected = true;
+    return options;
+  }
+};
+
+TEST_F(CallbackPaceTest, WhileCallbacksAnnounceEveryEndAVideoCostsTwoLooksAtMost) {
+  for (int i = 0; i < 40; ++i) MakeOne(/*callback=*/true);
+  int looks = 0;
+  for (int i = 0; i < 20; ++i) looks += MakeOne(/*callback=*/true);
+  EXPECT_LE(looks, 2 * 20);
+  EXPECT_LE(delay_, absl::Seconds(1));
+}
+
+TEST_F(CallbackPaceTest, TheFirstEndWithoutACallbackBringsFullSpeedBack) {
+  for (int i = 0; i < 40; ++i) MakeOne(/*callback=*/true);
+  EXPECT_GE(MakeOne(/*callback=*/false), 1) << "the safety net finds it";
+  EXPECT_GT(MakeOne(/*callback=*/false), 3);
+  EXPECT_LT(delay_, absl::Seconds(10));
+}
+
+TEST_F(CallbackPaceTest, WhenCallbacksComeAgainTheyAreReliedOnAgain) {
+  for (int i = 0; i < 40; ++i) MakeOne(/*callback=*/true);
+  for (int i = 0; i < 3; ++i) MakeOne(/*callback=*/false);
+  for (int i = 0; i < 5; ++i) MakeOne(/*callback=*/true);
+  EXPECT_LE(MakeOne(/*callback=*/true), 2);
+}
+
+TEST(PollerBudgetTest, LooksAtAllTogetherKeepToTheLimit) {
+  Options options;
+  options.max_gets_per_second = 2;
+  World world(options);
+  world.upstream.answer_creates = [](const CreateTaskRequest& request) {
+    return Accepted(request.prompt);
+  };
+  world.upstream.answer_gets = [](const std::string& id) { return Shows(id, State::kProcessing); };
+  for (int i = 0; i < 100; ++i) world.Submit("r" + std::to_string(i), "v" + std::to_string(i));
+  world.time.Advance(absl::Minutes(1));
+  const int before = world.upstream.gets_counted;
+  world.time.Advance(absl::Minutes(5));
+  const int looks = world.upstream.gets_counted - before;
+  EXPECT_LE(looks, 2 * 300 + 2);
+  EXPECT_GE(looks, 300) << "the budget is used";
+}
+
+TEST(PollerBudgetTest, A429SlowsAllLooksAndNothingIsLostByIt) {
+  World world;
+  world.upstream.answer_creates = [](const CreateTaskRequest& request) {
+    return Accepted(request.prompt);
+  };
+  bool storm = true;
+  world.upstream.answer_gets = [&storm](const std::string& id) -> PollOutcome {
+    if (storm) return Fails(PollProblem::kRateLimited, 429, absl::Seconds(20));
+    return Shows(id, State::kCompleted);
+  };
+  for (int i = 0; i < 50; ++i) world.Submit("r" + std::to_string(i), "v" + std::to_string(i));
+  world.time.Advance(absl::Minutes(10));
+  EXPECT_LE(world.upstream.gets_counted, 50 * 31) << "Retry-After is kept";
+  storm = false;
+  world.time.Advance(absl::Minutes(10));
+  EXPECT_EQ(world.gateway->Status().predictions_in_flight, 0);
+}
+
+}  // namespace
+}  // namespace dreamgate::core
