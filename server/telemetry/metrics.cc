@@ -249,9 +249,16 @@ struct Metrics::Series {
       Counters("dreamgate_reconciled_total",
                "UNRESOLVED predictions decided, by evidence (none: given up)."),
       "evidence", kEvidence};
+  Gauge& polling_paused =
+      Gauges("dreamgate_polling_paused",
+             "1 while upstream refuses the API key and no prediction is looked at, else 0.")
+          .Add({});
   Counter& orphans = Counters("dreamgate_orphans_total",
                               "Videos paid for that are bound to no live prediction: look at each.")
                          .Add({});
+  Gauge& orphans_followed = Gauges("dreamgate_orphans_followed",
+                                   "Orphans whose tasks have not ended, looked at until then.")
+                                .Add({});
 
   // Upstream.
   MetricByLabels<Counter> upstream_requests =
@@ -375,6 +382,12 @@ void Metrics::Reconciled(absl::string_view evidence) { series_->reconciled[evide
 
 void Metrics::PredictionsUnresolved(int64_t count) {
   series_->unresolved.Set(static_cast<double>(count));
+}
+
+void Metrics::PollingPaused(bool paused) { series_->polling_paused.Set(paused ? 1 : 0); }
+
+void Metrics::OrphansFollowed(int64_t count) {
+  series_->orphans_followed.Set(static_cast<double>(count));
 }
 
 void Metrics::WebhookReceived(absl::string_view outcome) { series_->webhooks[outcome].Increment(); }

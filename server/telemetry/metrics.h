@@ -44,6 +44,8 @@ class Metrics final : public core::Events {
   void OrphanRecorded() override;
   void Reconciled(absl::string_view evidence) override;
   void PredictionsUnresolved(int64_t count) override;
+  void PollingPaused(bool paused) override;
+  void OrphansFollowed(int64_t count) override;
   void WebhookReceived(absl::string_view outcome) override;
 
  private:

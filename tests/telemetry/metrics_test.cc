@@ -46,6 +46,8 @@ TEST_F(MetricsTest, KnownCountersAreShownBeforeAnythingHappened) {
   EXPECT_THAT(text, HasSubstr("dreamgate_observations_dropped_total{reason=\"illegal\"} 0"));
   EXPECT_THAT(text, HasSubstr("dreamgate_orphans_total 0"));
   EXPECT_THAT(text, HasSubstr("dreamgate_predictions_unresolved 0"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_polling_paused 0\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_orphans_followed 0\n"));
   for (const char* evidence : {"answer", "webhook", "history", "absence", "none"}) {
     EXPECT_THAT(text, HasSubstr(absl::StrCat("dreamgate_reconciled_total{evidence=\"", evidence,
                                              "\"} 0\n")));
@@ -170,6 +172,24 @@ TEST_F(MetricsTest, UnresolvedPredictionsAreShownAsTheirNumberNow) {
   EXPECT_THAT(metrics_.RenderText(), HasSubstr("dreamgate_predictions_unresolved 3\n"));
   metrics_.PredictionsUnresolved(0);
   EXPECT_THAT(metrics_.RenderText(), HasSubstr("dreamgate_predictions_unresolved 0\n"));
+}
+
+TEST_F(MetricsTest, PausedPollingIsShownForAsLongAsItLasts) {
+  metrics_.PollingPaused(true);
+  const std::string text = metrics_.RenderText();
+  EXPECT_THAT(text, HasSubstr("# TYPE dreamgate_polling_paused gauge\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_polling_paused 1\n"));
+  metrics_.PollingPaused(false);
+  EXPECT_THAT(metrics_.RenderText(), HasSubstr("dreamgate_polling_paused 0\n"));
+}
+
+TEST_F(MetricsTest, FollowedOrphansAreShownAsTheirNumberNow) {
+  metrics_.OrphansFollowed(2);
+  const std::string text = metrics_.RenderText();
+  EXPECT_THAT(text, HasSubstr("# TYPE dreamgate_orphans_followed gauge\n"));
+  EXPECT_THAT(text, HasSubstr("dreamgate_orphans_followed 2\n"));
+  metrics_.OrphansFollowed(0);
+  EXPECT_THAT(metrics_.RenderText(), HasSubstr("dreamgate_orphans_followed 0\n"));
 }
 
 TEST_F(MetricsTest, TheNumberOfSeriesHasAnEnd) {
