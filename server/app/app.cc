@@ -208,9 +208,11 @@ absl::Status App::OpenLedger() {
 
 void App::BuildGateway() {
   delivery_ = std::make_unique<api::WatchDelivery>(api::WatchDelivery::Options{}, metrics_);
+  core::Options options = config_.core;
+  options.callbacks_expected = !config_.webhook_public_url.empty();
   gateway_ = std::make_unique<core::Gateway>(
       core::Ports{clock_, timers_, executor_, random_, *upstream_, *ledger_, *delivery_, metrics_},
-      config_.core);
+      options);
 }
 
 absl::Status App::StartAdminServer() {

@@ -229,6 +229,11 @@ absl::Status CheckTogether(const Config& config) {
   if (config.core.submit_soft_timeout > config.late_answer_timeout) {
     return Problem("--submit-soft-timeout", "must not be longer than --late-answer-timeout");
   }
+  // What reconciliation relies on: a POST that has created nothing by then never will.
+  if (config.core.submit_soft_timeout + config.late_answer_timeout > absl::Minutes(14)) {
+    return Problem("--late-answer-timeout",
+                   "together with --submit-soft-timeout it must not exceed 14m");
+  }
   if (config.api_key_file.empty() && config.api_key.empty()) {
     return Problem("--api-key-file",
                    "missing; name a file with the API key, or set WAVESPEED_API_KEY");

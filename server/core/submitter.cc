@@ -259,6 +259,14 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
                    .quota_subject = absl::StrCat("tenant:", flight->request.tenant)}));
     return;
   }
+  if (ports_.clock.Now() >= flight->start + options_.submit_soft_timeout) {
+    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, "slow ledger"};
+    Withdraw(flight, std::move(outcome), std::nullopt,
+             MakeError(Reason::kLedgerUnavailable,
+                       "durable storage is too slow; nothing was sent, try again",
+                       {.retry_after = kRetryHint}));
+    return;
+  }
   tracker_.Adopt(flight->prediction);
   ports_.events.TransitionCommitted(flight->prediction->state, TransitionSource::kGateway);
   Begin(flight);
