@@ -168,10 +168,16 @@ void Reconciler::Review() {
   query.with_accepted = !question_->whole;
   ports_.ledger.ReviewAttempts(
       std::move(query), lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
+        if (!review.ok()) {  // what history has shown may be evidence: it is not read in vain
+          next_ =
+              ports_.timers.After(FullJitter(kRecordBackoff, failures_++, ports_.random), [this] {
+                next_.reset();
+                Review();
+              });
+          return;
+        }
         // If the key was changed meanwhile, nobody knows whose history this is.
-        const bool same_key =
-            ports_.upstream.KeyFingerprint() == question_->reading.key_fingerprint;
-        if (!review.ok() || !same_key) {
+        if (ports_.upstream.KeyFingerprint() != question_->reading.key_fingerprint) {
           Conclude(/*answered=*/false);
           return;
         }

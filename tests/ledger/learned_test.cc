@@ -12,12 +12,15 @@ namespace {
 
 class LearnedTest : public ::testing::Test {
  protected:
-  LearnedTest() { RegisterFaultVfs(); }
-  ~LearnedTest() override { SetFault(Fault::kNone); }
+  void SetUp() override {
+    RegisterFaultVfs();
+    store_ = OpenStore(path_, kFaultVfs);
+  }
+  void TearDown() override { SetFault(Fault::kNone); }
 
   TemporaryFolder folder_;
   const std::string path_ = folder_.File("ledger.db");
-  std::unique_ptr<Store> store_ = OpenStore(path_, kFaultVfs);
+  std::unique_ptr<Store> store_;
 };
 
 TEST_F(LearnedTest, OfAModelThatNothingWasSavedOfNothingIsFound) {

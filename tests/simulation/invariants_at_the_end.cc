@@ -288,7 +288,8 @@ void Invariants::EvidenceOfHistoryIsUsed(const TheEnd& end, const ModelUpstream&
       group.in_time = false;
     }
     if (const Attempt* attempt = AttemptOf(task)) {
-      if (asked > attempt->intent.start_time + end.options.upstream_retention) {
+      if (asked > attempt->intent.start_time + end.options.upstream_retention ||
+          WasForgotten(attempt->prediction)) {  // it was bound as long as the ledger kept it
         group.in_time = false;
       }
     }

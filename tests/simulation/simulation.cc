@@ -703,8 +703,8 @@ History Simulation::Run() {
         },
         end_of_patience_ - world_.time.Now());
     if (!violations.empty()) break;
-    if (process_must_end_) {
-      process_must_end_ = false;
+    if (std::exchange(process_must_end_, false)) {
+      if (world_.process == nullptr) continue;  // asked for twice
       const bool power_loss = !ends_drained_ && world_.chance.Percent(50);
       if (ends_drained_) {
         ++history_.restarts;
