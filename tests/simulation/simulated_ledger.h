@@ -57,8 +57,7 @@ class SimulatedLedger final : public core::Ledger {
   void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
   void Prune(absl::Time ended_before, int most,
              core::Completion<absl::StatusOr<int>> done) override;
-  void LoadLearned(std::string model,
-                   core::Completion<absl::StatusOr<std::string>> done) override;
+  void LoadLearned(std::string model, core::Completion<absl::StatusOr<std::string>> done) override;
   void SaveLearned(std::string model, std::string bytes,
                    core::Completion<absl::Status> done) override;
 
