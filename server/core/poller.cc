@@ -97,7 +97,7 @@ void Poller::SetWatched(const PredictionKey& key, bool watched) {
   Task* task = TaskOf(key);
   if (task == nullptr || task->watched == watched) return;
   task->watched = watched;
-  if (watched && task->next && task->failures == 0) ScheduleNext(key, *task);
+  if (watched) BringForward(key, *task);
 }
 
 void Poller::Touch(const PredictionKey& key) {
@@ -105,7 +105,7 @@ void Poller::Touch(const PredictionKey& key) {
   if (task == nullptr) return;
   const bool was_of_interest = IsOfInterest(*task);
   task->asked_for = ports_.clock.Now();
-  if (!was_of_interest && task->next && task->failures == 0) ScheduleNext(key, *task);
+  if (!was_of_interest) BringForward(key, *task);
 }
 
 void Poller::LookNow(const PredictionKey& key) {
@@ -152,13 +152,20 @@ Heartbeat Poller::HeartbeatFor(const PredictionKey& key) const {
 
 // ---------------------------------------------------------------------------------------- looking
 
-void Poller::ScheduleNext(const PredictionKey& key, Task& task) {
+absl::Time Poller::NextDue(const Task& task) {
   const absl::Duration age = std::max(absl::ZeroDuration(), ports_.clock.Now() - task.accepted);
   // The start is no news that is worth a look while callbacks do the rest.
   const bool started = task.current->state == State::kProcessing || CallbacksAnnounce();
-  ScheduleAt(
-      key, task,
-      task.accepted + ScheduleFor(task).NextLook(age, task.last_look, started, ports_.random));
+  return task.accepted + ScheduleFor(task).NextLook(age, task.last_look, started, ports_.random);
+}
+
+void Poller::ScheduleNext(const PredictionKey& key, Task& task) {
+  ScheduleAt(key, task, NextDue(task));
+}
+
+void Poller::BringForward(const PredictionKey& key, Task& task) {
+  if (!task.next || task.failures > 0) return;
+  if (const absl::Time due = NextDue(task); due < *task.next) ScheduleAt(key, task, due);
 }
 
 void Poller::ScheduleAt(const PredictionKey& key, Task& task, absl::Time due) {
@@ -357,7 +364,7 @@ void Poller::SetTrust(bool announced) {
   if (!relied || CallbacksAnnounce()) return;
   ports_.events.Log(LogLevel::kWarning, "a video ended without a callback; polling at full speed");
   for (auto& [key, task] : tasks_) {
-    if (task.next && task.failures == 0) ScheduleNext(key, task);
+    BringForward(key, task);
   }
 }
 

@@ -86,8 +86,11 @@ class Poller {
   const Task* TaskOf(const PredictionKey& key) const;
   bool IsOfInterest(const Task& task) const;
 
-  // Asks the budget for a look where the schedule wants it; or then.
+  // Where the schedule wants the next look.
+  absl::Time NextDue(const Task& task);
+  // Ask the budget for a look there; or there if that is sooner than what was asked for; or then.
   void ScheduleNext(const PredictionKey& key, Task& task);
+  void BringForward(const PredictionKey& key, Task& task);
   void ScheduleAt(const PredictionKey& key, Task& task, absl::Time due);
   absl::Duration SpreadDelay();
   void ArmTimer();

@@ -117,6 +117,20 @@ TEST_F(CallbackPaceTest, TheFirstEndWithoutACallbackBringsFullSpeedBack) {
   EXPECT_LT(delay_, absl::Seconds(10));
 }
 
+TEST_F(CallbackPaceTest, AWatcherThatComesWithACallbackDoesNotPutTheLookOff) {
+  Options slow = world_.options;
+  slow.poll_min_interval = slow.poll_max_interval = absl::Hours(1);
+  World world(slow);
+  const std::string id = world.Create("r1", "u1");
+  world.upstream.answer_gets = [](const std::string& task) {
+    return Shows(task, State::kCompleted);
+  };
+  world.gateway->OnCallback(world.ledger.Attempts().front().attempt.token, "u1",
+                            [&](const absl::Status&) { world.WatchLater(id); });
+  world.time.Advance(absl::Seconds(1));
+  EXPECT_EQ(world.StateOf(id), State::kCompleted);
+}
+
 TEST_F(CallbackPaceTest, WhenCallbacksComeAgainTheyAreReliedOnAgain) {
   for (int i = 0; i < 40; ++i) MakeOne(/*callback=*/true);
   for (int i = 0; i < 3; ++i) MakeOne(/*callback=*/false);

@@ -12,6 +12,7 @@ class Bug:
 
 SUBMITTER = "server/core/submitter.cc"
 TRACKER = "server/core/tracker.cc"
+POLLER = "server/core/poller.cc"
 RECONCILER = "server/core/reconciler.cc"
 EVIDENCE = "server/core/evidence.cc"
 WATCH_HUB = "server/core/watch_hub.cc"
@@ -141,11 +142,14 @@ BUGS = [
           "    case State::kCompleted:\n    case State::kFailed:\n    case State::kCancelled:\n    case State::kTimedOut:\n    case State::kDeleted: return to != from;\n  }\n  return false;\n}\n\nabsl::string_view AttemptResultName"),)),
     Bug("stop-looking-after-a-failed-look",
         "a prediction never ends",
-        ((TRACKER, "  delay = std::max(\n      {delay, options_.poll_min_interval,", "  if (entry->poll_failures > 2) return;\n  delay = std::max(\n      {delay, options_.poll_min_interval,"),)),
+        ((POLLER, "  ScheduleAt(key, *task,\n             now + std::max(", "  if (task->failures > 2) return;\n  ScheduleAt(key, *task,\n             now + std::max("),)),
+    Bug("let-a-watcher-put-a-look-off",
+        "a video that a callback has announced is not looked at",
+        ((POLLER, "due < *task.next)", "due > absl::InfinitePast())"),)),
     Bug("fail-at-the-first-404",
         "a paid video is given up because one machine did not know it yet",
-        ((TRACKER, "constexpr int kNotFoundLooks = 5;", "constexpr int kNotFoundLooks = 1;"),
-         (TRACKER, "constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);", "constexpr absl::Duration kNotFoundPeriod = absl::ZeroDuration();"))),
+        ((POLLER, "constexpr int kNotFoundLooks = 5;", "constexpr int kNotFoundLooks = 1;"),
+         (POLLER, "constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);", "constexpr absl::Duration kNotFoundPeriod = absl::ZeroDuration();"))),
     Bug("prune-by-age-alone",
         "work in progress is forgotten, and its request_id pays again",
         ((RECORDS, "FROM predictions WHERE end_time < ? \"\n       \"AND (state >= ? OR rejected = 1) ORDER BY end_time LIMIT ?\"",
