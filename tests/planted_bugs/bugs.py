@@ -64,10 +64,6 @@ BUGS = [
         ((SUBMITTER, "  if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n",
           "  if (flight->unresolved) return;\n"
           "  if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n"),)),
-    Bug("let-a-late-refusal-fail-a-task-that-was-found",
-        "a paid video is reported as failed",
-        ((TRACKER, "         (!observation.unless_bound || upstream_id.empty());",
-          "         (true || upstream_id.empty());"),)),
 
     # ------------------------------------------------------------------------------------ evidence
     Bug("bind-tasks-that-somebody-has",
@@ -87,7 +83,7 @@ BUGS = [
          (EVIDENCE, "reading.begun - now.first >= settle_time_", "reading.begun - now.first >= absl::ZeroDuration()"))),
     Bug("take-a-task-without-input-for-another's",
         "a paid task that history shows without its input counts as absent",
-        ((EVIDENCE, "      } else if (item->create_time) {\n", "      } else if (item->create_time && item->upstream_id.empty()) {\n"),)),
+        ((EVIDENCE, "      if (item->input) {\n        by_seed_", "      if (!item->input) continue;\n      if (item->input) {\n        by_seed_"),)),
     Bug("conclude-absence-while-the-post-is-on-the-wire",
         "a slow POST is given up, or sent again, before its answer",
         ((RECONCILER, "        !on_the_wire(attempt)) {", "        true) {"),)),
