@@ -117,7 +117,7 @@ TEST_F(CallbackPaceTest, TheFirstEndWithoutACallbackBringsFullSpeedBack) {
   EXPECT_LT(delay_, absl::Seconds(10));
 }
 
-TEST_F(CallbackPaceTest, AWatcherThatComesWithACallbackDoesNotPutTheLookOff) {
+TEST_F(CallbackPaceTest, WhoAsksJustAfterACallbackDoesNotPutTheLookOff) {
   Options slow = world_.options;
   slow.poll_min_interval = slow.poll_max_interval = absl::Hours(1);
   World world(slow);
@@ -125,8 +125,9 @@ TEST_F(CallbackPaceTest, AWatcherThatComesWithACallbackDoesNotPutTheLookOff) {
   world.upstream.answer_gets = [](const std::string& task) {
     return Shows(task, State::kCompleted);
   };
-  world.gateway->OnCallback(world.ledger.Attempts().front().attempt.token, "u1",
-                            [&](const absl::Status&) { world.WatchLater(id); });
+  world.gateway->OnCallback(
+      world.ledger.Attempts().front().attempt.token, "u1",
+      [&](const absl::Status&) { world.gateway->Get(kTenant, id, [](auto) {}); });
   world.time.Advance(absl::Seconds(1));
   EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
