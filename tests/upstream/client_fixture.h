@@ -4,6 +4,9 @@
 #define DREAMGATE_TESTS_UPSTREAM_CLIENT_FIXTURE_H_
 
 #include <gtest/gtest.h>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include <future>
 #include <map>
@@ -23,6 +26,29 @@ namespace dreamgate::upstream {
 constexpr char kKey[] = "the-key";
 constexpr char kTaskJson[] =
     R"({"code":200,"message":"success","data":{"id":"t1","status":"created"}})";
+
+// A key file in a folder of its own, as a mounted secret is. Removed with this object.
+class KeyFile {
+ public:
+  explicit KeyFile(const std::string& key) { Replace(key); }
+  ~KeyFile() { std::filesystem::remove_all(folder_); }
+  KeyFile(const KeyFile&) = delete;
+  KeyFile& operator=(const KeyFile&) = delete;
+
+  std::string path() const { return folder_ + "/key"; }
+  void Replace(const std::string& key) {
+    std::ofstream(folder_ + "/new") << key << "\n";
+    std::filesystem::rename(folder_ + "/new", path());
+  }
+
+ private:
+  static std::string MakeFolder() {
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "dreamgate-key-XXXXXX").string();
+    return mkdtemp(pattern.data());
+  }
+  const std::string folder_ = MakeFolder();
+};
 
 // Remembers what was reported.
 class RecordingEvents : public core::Events {

@@ -365,9 +365,7 @@ TEST_F(ListTasksTest, IsAskedAgainAtOnceWhereAPooledConnectionTurnsOutDead) {
 }
 
 TEST_F(ListTasksTest, RereadsTheKeyThatUpstreamRefuses) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "dreamgate-key-XXXXXX").string();
-  const std::string folder = mkdtemp(pattern.data());
-  std::ofstream(folder + "/key") << "old-key\n";
+  KeyFile key("old-key");
   RawServer server([](RawPeer& peer) {
     for (std::string request = peer.ReadRequest(); !request.empty(); request = peer.ReadRequest()) {
       if (absl::StrContains(request, "Bearer new-key\r\n")) {
@@ -377,13 +375,11 @@ TEST_F(ListTasksTest, RereadsTheKeyThatUpstreamRefuses) {
       }
     }
   });
-  MakeClient(server.Url(), {}, *ApiKey::FromFile(folder + "/key"));
-  std::ofstream(folder + "/new") << "new-key\n";
-  std::filesystem::rename(folder + "/new", folder + "/key");
+  MakeClient(server.Url(), {}, *ApiKey::FromFile(key.path()));
+  key.Replace("new-key");
   // The first may or may not have seen the new file yet; once refused, the next has.
   (void)List();
   PageOf(List());
-  std::filesystem::remove_all(folder);
 }
 
 TEST_F(ListTasksTest, FailsWhenNobodyIsThere) {

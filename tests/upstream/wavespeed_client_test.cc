@@ -130,9 +130,7 @@ TEST_F(WaveSpeedClientTest, NamesABadOption) {
 }
 
 TEST_F(WaveSpeedClientTest, UsesTheNewKeyAfterTheOldOneWasRefused) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "dreamgate-key-XXXXXX").string();
-  const std::string folder = mkdtemp(pattern.data());
-  std::ofstream(folder + "/key") << "old-key\n";
+  KeyFile key("old-key");
   RawServer server([](RawPeer& peer) {
     for (std::string request = peer.ReadRequest(); !request.empty(); request = peer.ReadRequest()) {
       if (request.find("Bearer new-key\r\n") != std::string::npos) {
@@ -142,15 +140,13 @@ TEST_F(WaveSpeedClientTest, UsesTheNewKeyAfterTheOldOneWasRefused) {
       }
     }
   });
-  MakeClient(server.Url(), {}, *ApiKey::FromFile(folder + "/key"));
+  MakeClient(server.Url(), {}, *ApiKey::FromFile(key.path()));
   const std::string fingerprint = client_->KeyFingerprint();
-  std::ofstream(folder + "/new") << "new-key\n";
-  std::filesystem::rename(folder + "/new", folder + "/key");
+  key.Replace("new-key");
   // The first may or may not have seen the new file yet; once refused, the next has.
   (void)Get();
   EXPECT_TRUE(Observed(Get()));
   EXPECT_NE(client_->KeyFingerprint(), fingerprint);
-  std::filesystem::remove_all(folder);
 }
 
 // ---- answers
