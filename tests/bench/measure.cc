@@ -6,6 +6,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -22,25 +23,55 @@ struct Spread {
 Spread SpreadOf(std::vector<double> values) {
   if (values.empty()) return {};
   std::sort(values.begin(), values.end());
-  return {values[values.size() / 2], values.front(), values.back()};
+  const size_t middle = values.size() / 2;
+  const double median =
+      values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  return {median, values.front(), values.back()};
 }
 
 std::vector<double> Ratios(const Figure& figure) {
   std::vector<double> ratios;
-  for (size_t i = 0; i < std::min(figure.ours.size(), figure.floor.size()); ++i) {
-    ratios.push_back(figure.ours[i] / figure.floor[i]);
+  for (size_t i = 0; i < std::min(figure.ours.size(), figure.peers.size()); ++i) {
+    ratios.push_back(figure.ours[i] / figure.peers[i]);
   }
   return ratios;
 }
 
-std::string Cell(const Spread& spread, const char* format) {
-  const auto number = [format](double value) {
-    char text[64];
-    std::snprintf(text, sizeof(text), format, value);
-    return std::string(text);
-  };
-  return absl::StrCat(number(spread.median), " (", number(spread.minimum), " .. ",
-                      number(spread.maximum), ")");
+// Three digits that mean something, whatever the magnitude.
+std::string Number(double value) {
+  const double magnitude = std::abs(value);
+  const int decimals = magnitude >= 100 ? 0 : magnitude >= 10 ? 1 : magnitude == 0 ? 0 : 2;
+  return absl::StrFormat("%.*f", decimals, value);
+}
+
+std::string Cell(const std::vector<double>& values) {
+  if (values.empty()) return "-";
+  const Spread spread = SpreadOf(values);
+  if (values.size() == 1) return Number(spread.median);
+  return absl::StrCat(Number(spread.median), " (", Number(spread.minimum), " .. ",
+                      Number(spread.maximum), ")");
+}
+
+bool IsMet(const Figure& figure) {
+  switch (figure.target.kind) {
+    case Target::Kind::kNone: return true;
+    case Target::Kind::kRatioAtMost: return SpreadOf(Ratios(figure)).median <= figure.target.value;
+    case Target::Kind::kRatioAtLeast: return SpreadOf(Ratios(figure)).median >= figure.target.value;
+    case Target::Kind::kAtMost: return SpreadOf(figure.ours).median <= figure.target.value;
+  }
+  return false;
+}
+
+// For example "at most 1.10x"; empty without a target.
+std::string TargetText(const Figure& figure) {
+  switch (figure.target.kind) {
+    case Target::Kind::kNone: return "";
+    case Target::Kind::kRatioAtMost: return absl::StrFormat("at most %.2fx", figure.target.value);
+    case Target::Kind::kRatioAtLeast: return absl::StrFormat("at least %.2fx", figure.target.value);
+    case Target::Kind::kAtMost:
+      return absl::StrCat("at most ", Number(figure.target.value), " ", figure.unit);
+  }
+  return "";
 }
 
 }  // namespace
@@ -67,31 +98,38 @@ absl::Duration ProcessorTime(pid_t pid) {
 }
 
 std::string Table(const std::vector<Figure>& figures) {
-  std::string table = absl::StrFormat("%-44s %-8s %-28s %-28s %-24s %s\n", "figure", "unit",
-                                      "dreamgate", "floor", "ratio", "target");
+  size_t width = 6;
   for (const Figure& figure : figures) {
-    const Spread ratio = SpreadOf(Ratios(figure));
-    absl::StrAppendFormat(&table, "%-44s %-8s %-28s %-28s %-24s %s %.2fx\n", figure.name,
-                          figure.unit, Cell(SpreadOf(figure.ours), "%.1f"),
-                          Cell(SpreadOf(figure.floor), "%.1f"), Cell(ratio, "%.2f"),
-                          ratio.median <= figure.target ? "met   " : "missed", figure.target);
+    width = std::max(width, figure.name.size() + figure.unit.size() + 2);
+  }
+  std::string table = absl::StrFormat("%-*s  %-26s %-26s %-24s %-18s %s\n", static_cast<int>(width),
+                                      "figure", "dreamgate", "peer", "ratio", "target", "");
+  for (const Figure& figure : figures) {
+    const char* met = figure.target.kind == Target::Kind::kNone ? ""
+                      : IsMet(figure)                           ? "met"
+                                                                : "missed";
+    absl::StrAppendFormat(&table, "%-*s  %-26s %-26s %-24s %-18s %s\n", static_cast<int>(width),
+                          absl::StrCat(figure.name, ", ", figure.unit), Cell(figure.ours),
+                          Cell(figure.peers), Cell(Ratios(figure)), TargetText(figure), met);
   }
   return table;
 }
 
-std::string Json(const std::vector<Figure>& figures) {
+std::string Json(const std::string& about, const std::vector<Figure>& figures) {
   boost::json::array rows;
   for (const Figure& figure : figures) {
     boost::json::object row;
     row["figure"] = figure.name;
     row["unit"] = figure.unit;
-    row["target_ratio"] = figure.target;
-    row["median_ratio"] = SpreadOf(Ratios(figure)).median;
+    row["peer"] = figure.peer;
+    row["target"] = TargetText(figure);
+    row["met"] = IsMet(figure);
     row["dreamgate"] = boost::json::array(figure.ours.begin(), figure.ours.end());
-    row["floor"] = boost::json::array(figure.floor.begin(), figure.floor.end());
+    row["peers"] = boost::json::array(figure.peers.begin(), figure.peers.end());
     rows.push_back(std::move(row));
   }
-  return boost::json::serialize(rows);
+  return boost::json::serialize(
+      boost::json::object{{"about", about}, {"figures", std::move(rows)}});
 }
 
 }  // namespace dreamgate::bench

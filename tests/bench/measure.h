@@ -1,4 +1,5 @@
-// What the kernel says a process has used, and how several rounds of a figure are shown.
+// What the kernel says a process has used, and how figures of several rounds are shown. Used by every
+// bench: each prints its table and writes the same figures as JSON, which report.py puts together.
 #ifndef DREAMGATE_TESTS_BENCH_MEASURE_H_
 #define DREAMGATE_TESTS_BENCH_MEASURE_H_
 
@@ -14,21 +15,36 @@ namespace dreamgate::bench {
 
 // Resident memory in bytes; 0 if there is no such process.
 int64_t ResidentBytes(pid_t pid);
-// Processor time of all threads so far.
+// Processor time of all threads that still run.
 absl::Duration ProcessorTime(pid_t pid);
 
-// One figure measured on our side and on the floor, round by round.
+// What a figure is held against. Of several rounds the median counts.
+struct Target {
+  enum class Kind {
+    kNone,          // shown for comparison only
+    kRatioAtMost,   // ours divided by the peer's, round by round
+    kRatioAtLeast,  // likewise
+    kAtMost,        // ours alone, in the figure's unit
+  };
+  Kind kind = Kind::kNone;
+  double value = 0;
+};
+
+// One thing measured on our side and, in the same run, on a floor or peer: a value a round.
 struct Figure {
   std::string name;
   std::string unit;
-  double target = 0;  // largest acceptable median ratio
+  std::string peer;  // who stands beside us; empty: nobody
+  Target target;
   std::vector<double> ours;
-  std::vector<double> floor;
+  std::vector<double> peers;  // as many as ours, or none
 };
 
-// An aligned table: median (minimum .. maximum) of ours, of the floor, and of the ratio by rounds.
+// An aligned table: median (minimum .. maximum) of ours, of the peer's and of the ratio by rounds.
 std::string Table(const std::vector<Figure>& figures);
-std::string Json(const std::vector<Figure>& figures);
+
+// `about`: a sentence on how it was measured, for the report.
+std::string Json(const std::string& about, const std::vector<Figure>& figures);
 
 }  // namespace dreamgate::bench
 
