@@ -210,6 +210,7 @@ void LedgerThread::RunBatch(std::vector<Pending> batch) {
   if (writes > 0) events_.LedgerCommit(took, static_cast<int>(writes), done.commit.ok());
   // Reads may go on in trouble, so only a write shows that it is over.
   if (writes > 0 || !done.commit.ok()) ReportTrouble(done.commit);
+  ReportDamage(done.damage);
   for (size_t i = 0; i < batch.size(); ++i) Post(std::move(batch[i]), std::move(done.results[i]));
   DREAMGATE_FAILPOINT("ledger.posted");
 }
@@ -222,6 +223,15 @@ void LedgerThread::ReportTrouble(const absl::Status& commit) {
                 {{"error", std::string(commit.message())}});
   } else {
     events_.Log(core::LogLevel::kInfo, "ledger works again");
+  }
+}
+
+void LedgerThread::ReportDamage(const std::vector<std::string>& damage) {
+  for (const std::string& row : damage) {
+    if (!reported_damage_.insert(row).second) continue;  // told, however often it is asked for
+    events_.Log(core::LogLevel::kError,
+                "the ledger is damaged: what this row is about stands still until it is mended",
+                {{"problem", row}});
   }
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -83,6 +84,7 @@ class LedgerThread final : public core::Ledger {
   void RunOnLedgerThread();
   void RunBatch(std::vector<Pending> batch);
   void ReportTrouble(const absl::Status& commit);
+  void ReportDamage(const std::vector<std::string>& damage);
   void Post(Pending pending, Result result);
   // Does a piece of the backup in hand, or begins the next one.
   void ContinueBackup();
@@ -108,6 +110,7 @@ class LedgerThread final : public core::Ledger {
   size_t taken_next_ = 0;
   std::optional<BackupRequest> backup_;  // in hand
   bool in_trouble_ = false;
+  std::set<std::string> reported_damage_;
 
   std::thread thread_;  // last: starts when everything else is there
 };

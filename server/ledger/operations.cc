@@ -105,7 +105,9 @@ absl::StatusOr<core::ReserveResult> Operations::AnswerKnownRequestId(
   const absl::StatusOr<std::optional<CurrentRow>> row =
       FindCurrent({.tenant = wanted.tenant, .prediction_id = (*holder)->prediction_id});
   if (!row.ok()) return row.status();
-  if (!row->has_value()) return absl::DataLossError("an index points at a row that is gone");
+  if (!row->has_value()) {
+    return DamageError("an index points at a row that is gone", (*holder)->prediction_id);
+  }
   return core::ReserveExisting{(*row)->prediction};
 }
 
@@ -133,7 +135,9 @@ absl::StatusOr<core::ProposeResult> Operations::Run(const core::Proposal& propos
   const absl::StatusOr<bool> updated =
       records_.UpdatePrediction(*next, proposal.expected_sequence, owner_epoch_, owner);
   if (!updated.ok()) return updated.status();
-  if (!*updated) return absl::DataLossError("a stored prediction and its transitions disagree");
+  if (!*updated) {
+    return DamageError("a stored prediction and its transitions disagree", key.prediction_id);
+  }
 
   if (absl::Status status = records_.InsertTransition(key, proposal.transition); !status.ok()) {
     return status;
@@ -215,17 +219,28 @@ absl::StatusOr<std::vector<core::Unfinished>> Operations::Run(const TakeOverRequ
   std::vector<core::Unfinished> unfinished;
   unfinished.reserve(keys->size());
   for (const PredictionKey& key : *keys) {
-    const absl::StatusOr<std::optional<CurrentRow>> row = FindCurrent(key);
-    if (!row.ok()) return row.status();
-    absl::StatusOr<std::optional<core::Attempt>> attempt = records_.LastAttempt(key);
-    if (!attempt.ok()) return attempt.status();
-    if (!row->has_value() || !attempt->has_value()) {
-      return absl::DataLossError("a prediction in flight has lost its attempt");
+    absl::StatusOr<core::Unfinished> loaded = LoadUnfinished(key);
+    if (loaded.ok()) {
+      unfinished.push_back(*std::move(loaded));
+    } else if (absl::IsDataLoss(loaded.status())) {
+      records_.NoteDamage(loaded.status());  // the others need not wait until somebody mends it
+    } else {
+      return loaded.status();
     }
-    cache_.Put(**row);
-    unfinished.push_back({.prediction = (*row)->prediction, .last_attempt = **std::move(attempt)});
   }
   return unfinished;
+}
+
+absl::StatusOr<core::Unfinished> Operations::LoadUnfinished(const PredictionKey& key) {
+  const absl::StatusOr<std::optional<CurrentRow>> row = FindCurrent(key);
+  if (!row.ok()) return row.status();
+  absl::StatusOr<std::optional<core::Attempt>> attempt = records_.LastAttempt(key);
+  if (!attempt.ok()) return attempt.status();
+  if (!row->has_value() || !attempt->has_value()) {
+    return DamageError("a prediction in flight has lost its attempt", key.prediction_id);
+  }
+  cache_.Put(**row);
+  return core::Unfinished{.prediction = (*row)->prediction, .last_attempt = **std::move(attempt)};
 }
 
 // ----------------------------------------------------------------------------- attempts and orphans
@@ -274,7 +289,7 @@ absl::StatusOr<core::OrphanResult> Operations::Run(const core::OrphanRecord& rec
   if (*news) cache_.Erase(key.tenant, key.prediction_id);  // its recovered outputs are older
   const absl::StatusOr<std::optional<CurrentRow>> row = FindCurrent(key);
   if (!row.ok()) return row.status();
-  if (!row->has_value()) return absl::DataLossError("an attempt's prediction is gone");
+  if (!row->has_value()) return DamageError("an attempt's prediction is gone", key.prediction_id);
   return core::OrphanResult{.news = *news, .prediction = (*row)->prediction};
 }
 

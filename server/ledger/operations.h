@@ -45,6 +45,7 @@ class Operations {
   absl::StatusOr<core::ReserveResult> AnswerKnownRequestId(const core::Reservation& reservation);
   // From the cache, or read and folded; nullopt if there is none.
   absl::StatusOr<std::optional<CurrentRow>> FindCurrent(const PredictionKey& key);
+  absl::StatusOr<core::Unfinished> LoadUnfinished(const PredictionKey& key);
   absl::Status RecordOutcome(const PredictionKey& key, const core::AttemptOutcome& outcome);
   // True: there was something new to keep.
   absl::StatusOr<bool> KeepOrphan(const core::OrphanRecord& record);

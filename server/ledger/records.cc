@@ -26,6 +26,7 @@ Cursor& BindText(Cursor& cursor, const std::optional<std::string>& text) {
 }
 
 Cursor& BindKey(Cursor& cursor, const PredictionKey& key) {
+  cursor.Concerns(key.prediction_id);
   return cursor.Bind(key.tenant).Bind(key.prediction_id);
 }
 
@@ -52,6 +53,7 @@ core::StoredAttempt ReadAttempt(Cursor& cursor) {
   core::StoredAttempt stored;
   stored.tenant = cursor.Text();
   stored.prediction_id = cursor.Text();
+  cursor.Concerns(stored.prediction_id);
   stored.attempt.number = cursor.Integer32();
   stored.attempt.token = cursor.Text();
   stored.attempt.start_time = cursor.Time();
@@ -74,6 +76,7 @@ core::Orphan ReadOrphan(Cursor& cursor) {
   core::Orphan orphan;
   orphan.tenant = cursor.Text();
   orphan.prediction_id = cursor.Text();
+  cursor.Concerns(orphan.prediction_id);
   orphan.attempt_number = cursor.Integer32();
   orphan.upstream_id = cursor.Text();
   orphan.found_time = cursor.Time();
@@ -162,7 +165,7 @@ std::unique_ptr<Records> Records::Prepare(Database& database) {
                     "AND p.rejected = 0 "
                     "ORDER BY a.start_time, a.tenant, a.prediction_id, a.number")},
       {&records->accepted_tasks_,
-       "SELECT a.upstream_id, a.start_time, a.outcome_time, p.key_fingerprint "
+       "SELECT a.prediction_id, a.upstream_id, a.start_time, a.outcome_time, p.key_fingerprint "
        "FROM attempts AS a JOIN predictions AS p USING (tenant, prediction_id) "
        "WHERE a.outcome = 1 AND a.start_time >= ? ORDER BY a.start_time"},
       {&records->is_accepted_,
@@ -213,6 +216,16 @@ std::unique_ptr<Records> Records::Prepare(Database& database) {
 }
 
 absl::Status Records::Run(Statement& statement) { return Cursor(statement).Run(); }
+
+bool Records::IsDamaged(Cursor& cursor) {
+  const absl::Status damage = cursor.TakeDamage();
+  NoteDamage(damage);
+  return !damage.ok();
+}
+
+void Records::NoteDamage(const absl::Status& status) {
+  if (absl::IsDataLoss(status)) damage_.emplace_back(status.message());
+}
 
 absl::StatusOr<int64_t> Records::OwnerEpoch() {
   Cursor cursor(owner_epoch_);
@@ -336,6 +349,7 @@ absl::StatusOr<std::optional<RequestIdHolder>> Records::FindByRequestId(
   }
   RequestIdHolder holder;
   holder.prediction_id = cursor.Text();
+  cursor.Concerns(holder.prediction_id);
   holder.canonical = cursor.Text();
   if (const auto reason = cursor.OptionalEnumerator<core::Reason>(); reason.has_value()) {
     holder.rejection.emplace();
@@ -383,7 +397,7 @@ absl::StatusOr<std::optional<LoadedPrediction>> Records::Load(const PredictionKe
   if (!transitions.ok()) return transitions.status();
   if (transitions->empty() || transitions->back().sequence != sequence ||
       transitions->back().state != state) {
-    return absl::DataLossError("a stored prediction and its transitions disagree");
+    return DamageError("a stored prediction and its transitions disagree", key.prediction_id);
   }
   loaded.stored.transitions = *std::move(transitions);
   return loaded;
@@ -460,6 +474,7 @@ absl::StatusOr<std::vector<std::string>> Records::ListIds(const core::ListQuery&
   std::vector<std::string> ids;
   while (static_cast<int>(ids.size()) < limit && cursor.Next()) {
     std::string id = cursor.Text();
+    cursor.Concerns(id);
     // Labels are compared here, row by row: they are rare in lists, and an index on them would cost
     // every reservation.
     if (!query.labels.empty()) {
@@ -501,7 +516,10 @@ absl::StatusOr<std::vector<core::StoredAttempt>> Records::OpenAttempts(absl::Tim
   std::vector<core::StoredAttempt> attempts;
   Cursor cursor(open_attempts_);
   cursor.Bind(started_after);
-  while (cursor.Next()) attempts.push_back(ReadAttempt(cursor));
+  while (cursor.Next()) {
+    core::StoredAttempt attempt = ReadAttempt(cursor);
+    if (!IsDamaged(cursor)) attempts.push_back(std::move(attempt));
+  }
   if (!cursor.status().ok()) return cursor.status();
   return attempts;
 }
@@ -513,11 +531,12 @@ absl::StatusOr<std::vector<core::AttemptReview::Accepted>> Records::AcceptedTask
   cursor.Bind(started_after);
   while (cursor.Next()) {
     core::AttemptReview::Accepted task;
+    cursor.Concerns(cursor.Text());
     task.upstream_id = cursor.Text();
     task.start_time = cursor.Time();
     task.result_time = cursor.Time();
     task.key_fingerprint = cursor.Text();
-    tasks.push_back(std::move(task));
+    if (!IsDamaged(cursor)) tasks.push_back(std::move(task));
   }
   if (!cursor.status().ok()) return cursor.status();
   return tasks;
@@ -593,7 +612,10 @@ absl::Status Records::OrphanAttempt(const core::Orphan& orphan,
 absl::StatusOr<std::vector<core::Orphan>> Records::ListOrphans() {
   std::vector<core::Orphan> orphans;
   Cursor cursor(list_orphans_);
-  while (cursor.Next()) orphans.push_back(ReadOrphan(cursor));
+  while (cursor.Next()) {
+    core::Orphan orphan = ReadOrphan(cursor);
+    if (!IsDamaged(cursor)) orphans.push_back(std::move(orphan));
+  }
   if (!cursor.status().ok()) return cursor.status();
   return orphans;
 }

@@ -1,7 +1,8 @@
 // Rows to values and back: every SQL statement that touches predictions, transitions, attempts,
-// orphans and what was learned, prepared once a connection. Knows no rules. Owned by `Store`, private to this room. Runs
-// inside whatever transaction is open. A row that cannot be what it holds is a DataLossError that
-// names the column.
+// orphans and what was learned, prepared once a connection. Knows no rules. Owned by `Store`, private
+// to this room. Runs inside whatever transaction is open. A row that cannot be what it holds is a
+// DataLossError that names the prediction and the column. Where all rows of a kind are read for
+// housekeeping, one that is damaged is left out and noted, so that it holds up no other.
 #ifndef DREAMGATE_SERVER_LEDGER_RECORDS_H_
 #define DREAMGATE_SERVER_LEDGER_RECORDS_H_
 
@@ -73,6 +74,11 @@ class Records {
   absl::Status RollbackToSavepoint() { return Run(rollback_to_savepoint_); }
   absl::Status ReleaseSavepoint() { return Run(release_savepoint_); }
 
+  // What is damaged, for whoever can tell the operator: rows that were left out, and what NoteDamage
+  // was given, which is nothing but DataLossErrors.
+  void NoteDamage(const absl::Status& status);
+  std::vector<std::string> TakeDamage() { return std::exchange(damage_, {}); }
+
   absl::StatusOr<int64_t> OwnerEpoch();
   absl::Status RaiseOwnerEpoch() { return Run(raise_owner_epoch_); }
 
@@ -103,7 +109,7 @@ class Records {
   absl::StatusOr<bool> HasAttempt(const PredictionKey& key, int number);
   absl::StatusOr<std::optional<core::StoredAttempt>> FindAttempt(const std::string& token);
   // What may have created a task that nobody has, of predictions that were not rejected. Oldest
-  // first.
+  // first; without damaged ones, as the next and ListOrphans.
   absl::StatusOr<std::vector<core::StoredAttempt>> OpenAttempts(absl::Time started_after);
   absl::StatusOr<std::vector<core::AttemptReview::Accepted>> AcceptedTasks(
       absl::Time started_after);
@@ -134,11 +140,14 @@ class Records {
  private:
   explicit Records(Database& database) : database_(database) {}
   static absl::Status Run(Statement& statement);
+  // Whether the row just read is damaged, which is noted then and keeps no later row from being read.
+  bool IsDamaged(Cursor& cursor);
   absl::StatusOr<std::vector<core::Transition>> LoadTransitions(const PredictionKey& key);
   absl::StatusOr<std::vector<core::Output>> LoadRecoveredOutputs(const PredictionKey& key);
   absl::StatusOr<bool> Exists(Statement& statement, const std::string& upstream_id);
 
   Database& database_;
+  std::vector<std::string> damage_;
   Statement begin_, commit_, rollback_;
   Statement set_savepoint_, rollback_to_savepoint_, release_savepoint_;
   Statement owner_epoch_, raise_owner_epoch_;

@@ -7,9 +7,15 @@
 #include <limits>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace dreamgate::ledger {
+namespace {
+
+constexpr size_t kLongestShownId = 64;
+
+}  // namespace
 
 void Statement::Finalizer::operator()(sqlite3_stmt* statement) const {
   sqlite3_finalize(statement);
@@ -185,8 +191,18 @@ absl::Status Cursor::Run() {
 void Cursor::RefuseColumn(absl::string_view why) {
   if (!status_.ok()) return;
   const char* name = sqlite3_column_name(statement_, column_ - 1);
-  status_ = absl::DataLossError(
-      absl::StrCat("a stored row is damaged: column ", name == nullptr ? "?" : name, " ", why));
+  status_ = DamageError(
+      absl::StrCat("a stored row is damaged: column ", name == nullptr ? "?" : name, " ", why),
+      prediction_id_);
+}
+
+void Cursor::Concerns(absl::string_view prediction_id) {
+  prediction_id_.assign(prediction_id.data(), prediction_id.size());
+}
+
+absl::Status Cursor::TakeDamage() {
+  if (!absl::IsDataLoss(status_)) return absl::OkStatus();
+  return std::exchange(status_, absl::OkStatus());
 }
 
 int64_t Cursor::Integer() {
@@ -252,6 +268,13 @@ std::optional<absl::Time> Cursor::OptionalTime() {
 std::optional<absl::Duration> Cursor::OptionalDuration() {
   if (TakeNull()) return std::nullopt;
   return absl::Nanoseconds(Integer());
+}
+
+absl::Status DamageError(absl::string_view what, absl::string_view prediction_id) {
+  if (prediction_id.empty()) return absl::DataLossError(what);
+  // The id may be what is damaged.
+  return absl::DataLossError(absl::StrCat(
+      what, " (prediction ", absl::CHexEscape(prediction_id.substr(0, kLongestShownId)), ")"));
 }
 
 }  // namespace dreamgate::ledger

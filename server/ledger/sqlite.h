@@ -124,6 +124,7 @@ class Cursor {
 
   // The next column of the row. One that holds nothing of the kind (a damaged row) makes status() a
   // DataLossError that names it, and reads as zero or empty: look at status() before using the row.
+  // Next() stops there, unless the damage is taken.
   int64_t Integer();
   int32_t Integer32();
   std::string Text();  // and blobs
@@ -144,6 +145,10 @@ class Cursor {
   std::optional<absl::Duration> OptionalDuration();
   // Says of the column read last that it cannot be what it holds.
   void RefuseColumn(absl::string_view why);
+  // Which prediction the rows, from here on, are about: damage is told with it.
+  void Concerns(absl::string_view prediction_id);
+  // What is damaged in the row, so that the next one can be read; OK if nothing is.
+  absl::Status TakeDamage();
 
  private:
   template <typename Enum>
@@ -160,7 +165,11 @@ class Cursor {
   int parameter_ = 0;
   int column_ = 0;
   absl::Status status_;
+  std::string prediction_id_;  // empty: not known
 };
+
+// DataLossError of rows that do not fit together, told as RefuseColumn does.
+absl::Status DamageError(absl::string_view what, absl::string_view prediction_id);
 
 }  // namespace dreamgate::ledger
 

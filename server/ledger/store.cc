@@ -141,6 +141,12 @@ absl::Status Store::Reopen() {
 // ------------------------------------------------------------------------------------------- batches
 
 BatchResult Store::Apply(absl::Span<const Operation> batch) {
+  BatchResult done = RunBatch(batch);
+  if (records_ != nullptr) done.damage = records_->TakeDamage();
+  return done;
+}
+
+BatchResult Store::RunBatch(absl::Span<const Operation> batch) {
   absl::Status status = EnsureOpen();
   if (status.ok()) {
     BatchResult done;
@@ -183,7 +189,10 @@ Result Store::RunOperation(const Operation& operation) {
   return std::visit(
       [&](const auto& request) -> Result {
         auto answer = operations.Run(request);
-        if (!answer.ok()) return Refused(operation, StatusOf(answer));
+        if (!answer.ok()) {
+          records_->NoteDamage(StatusOf(answer));
+          return Refused(operation, StatusOf(answer));
+        }
         return Result(std::in_place_type<decltype(answer)>, std::move(answer));
       },
       operation);

@@ -98,6 +98,9 @@ struct BatchResult {
   // 5 s) and may or may not be on disk; reads have been answered afresh where that shows nothing that
   // a crash could take back.
   absl::Status commit;
+  // Damaged rows that were met, one line each: those that operations have failed for, and those that
+  // TakeOverUnfinished, AttemptReviewQuery and ListOrphans have left out of their answers.
+  std::vector<std::string> damage;
 };
 
 class Store {
@@ -144,6 +147,7 @@ class Store {
   void Abandon();
 
   absl::Status RunTransaction(absl::Span<const Operation> batch, std::vector<Result>& results);
+  BatchResult RunBatch(absl::Span<const Operation> batch);
   Result RunOperation(const Operation& operation);
   Result RunUnderSavepoint(const Operation& operation);
   BatchResult AnswerInTrouble(absl::Span<const Operation> batch, const absl::Status& trouble);

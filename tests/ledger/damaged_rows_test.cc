@@ -1,6 +1,9 @@
 // Rows that hold what no ledger writes: told in one line that names the column, never taken for
 // something else, and no harm to the rows beside them.
 #include <string>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -12,7 +15,11 @@ namespace dreamgate::ledger {
 namespace {
 
 using core::State;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 class DamagedRowsTest : public ::testing::Test {
  protected:
@@ -37,6 +44,14 @@ class DamagedRowsTest : public ::testing::Test {
     ExecuteSql(path_, sql);
     store_ = OpenStore(path_);
     ASSERT_NE(store_, nullptr);
+  }
+
+  // What `operation` reports as damaged; it must succeed all the same.
+  template <typename Answer>
+  std::vector<std::string> DamageOf(const Operation& operation) {
+    BatchResult done = store_->Apply({&operation, 1});
+    EXPECT_TRUE(std::get<Answer>(done.results.at(0)).ok());
+    return std::move(done.damage);
   }
 
   void ExpectDamaged(const absl::Status& status, const std::string& column) {
@@ -110,8 +125,49 @@ TEST_F(DamagedRowsTest, AnAttemptWithAnImpossibleResultIsNamedAndNoneOfItsNeighb
   ExpectDamaged(FindAttempt(*store_, "token-3").status(), "start_time");
   Damage("UPDATE attempts SET start_time = 5 WHERE prediction_id = 'p000003'");
   ExpectDamaged(FindAttempt(*store_, "token-3").status(), "outcome");
-  Damage("UPDATE attempts SET outcome = NULL, number = 4294967297 WHERE prediction_id = 'p000003'");
-  ExpectDamaged(Review(*store_, absl::InfinitePast()).status(), "number");
+}
+
+TEST_F(DamagedRowsTest, AReviewLeavesOutTheAttemptsThatCannotBeReadAndNamesThem) {
+  Make(*store_, 4, {});
+  Make(*store_, 5, {});
+  core::Proposal accepted = MakeProposal(5, 1, State::kCreated);
+  accepted.attempt_outcome = MakeOutcome(1, core::AttemptResult::kAccepted, "task-5");
+  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, accepted)));
+  Damage(
+      "UPDATE attempts SET number = 4294967297 WHERE prediction_id = 'p000003';"
+      "UPDATE attempts SET outcome_time = 'x' WHERE prediction_id = 'p000005'");
+  const core::AttemptReviewQuery all{.started_after = absl::InfinitePast(), .upstream_ids = {}};
+  EXPECT_THAT(DamageOf<absl::StatusOr<core::AttemptReview>>(all),
+              ElementsAre(AllOf(HasSubstr("column number"), HasSubstr("p000003")),
+                          AllOf(HasSubstr("column outcome_time"), HasSubstr("p000005"))));
+  const absl::StatusOr<core::AttemptReview> review = Review(*store_, absl::InfinitePast());
+  ASSERT_TRUE(review.ok());
+  ASSERT_THAT(review->open, SizeIs(1));
+  EXPECT_EQ(review->open[0].prediction_id, IdOf(4));
+  EXPECT_THAT(review->accepted, IsEmpty());
+}
+
+TEST_F(DamagedRowsTest, ADamagedPredictionKeepsNoOtherFromBeingTakenOver) {
+  Make(*store_, 4, {});
+  Make(*store_, 5, {});
+  Damage(
+      "UPDATE predictions SET seed = 'x' WHERE prediction_id = 'p000003';"
+      "DELETE FROM attempts WHERE prediction_id = 'p000005'");
+  EXPECT_THAT(DamageOf<absl::StatusOr<std::vector<core::Unfinished>>>(TakeOverRequest{Second(0)}),
+              ElementsAre(AllOf(HasSubstr("column seed"), HasSubstr("p000003")),
+                          AllOf(HasSubstr("lost its attempt"), HasSubstr("p000005"))));
+  const auto unfinished = store_->TakeOverUnfinished(Second(0));
+  ASSERT_TRUE(unfinished.ok());
+  ASSERT_THAT(*unfinished, SizeIs(1));
+  EXPECT_EQ((*unfinished)[0].prediction->id, IdOf(4));
+}
+
+TEST_F(DamagedRowsTest, AnErrorNamesThePredictionThatIsDamaged) {
+  Damage("UPDATE predictions SET seed = 'x' WHERE prediction_id = 'p000001'");
+  const Operation load = LoadRequest{.tenant = "tenant", .prediction_id = IdOf(1)};
+  const BatchResult done = store_->Apply({&load, 1});
+  EXPECT_THAT(done.damage, ElementsAre(HasSubstr("p000001")));
+  EXPECT_TRUE(done.commit.ok());
 }
 
 TEST_F(DamagedRowsTest, ARememberedRejectionThatCannotBeReadIsNotMistakenForAnother) {
@@ -122,10 +178,17 @@ TEST_F(DamagedRowsTest, ARememberedRejectionThatCannotBeReadIsNotMistakenForAnot
   }
 }
 
-TEST_F(DamagedRowsTest, AnOrphanThatCannotBeReadIsNamed) {
-  Damage("UPDATE orphans SET found_time = 'x'");
-  ExpectDamaged(ListOrphans(*store_).status(), "found_time");
-  Damage("UPDATE orphans SET found_time = 5, attempt_number = 4294967297");
+TEST_F(DamagedRowsTest, AnOrphanThatCannotBeReadIsNamedAndLeftOut) {
+  ASSERT_TRUE(RecordOrphan(*store_, MakeOrphan(3, "later")).ok());
+  Damage("UPDATE orphans SET found_time = 'x' WHERE prediction_id = 'p000001'");
+  EXPECT_THAT(DamageOf<absl::StatusOr<std::vector<core::Orphan>>>(ListOrphansRequest()),
+              ElementsAre(AllOf(HasSubstr("column found_time"), HasSubstr("p000001"))));
+  const auto orphans = ListOrphans(*store_);
+  ASSERT_TRUE(orphans.ok());
+  ASSERT_THAT(*orphans, SizeIs(1));
+  EXPECT_EQ((*orphans)[0].upstream_id, "later");
+  Damage(
+      "UPDATE orphans SET found_time = 5, attempt_number = 4294967297 WHERE upstream_id = 'late'");
   ExpectDamaged(RecordOrphan(*store_, MakeOrphan(1, "late")).status(), "attempt_number");
 }
 

@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "tests/ledger/fault_vfs.h"
 #include "tests/ledger/ledger_testing.h"
+#include "tests/ledger/sql_testing.h"
 
 namespace dreamgate::ledger {
 namespace {
@@ -324,6 +325,21 @@ TEST_F(LedgerThreadTest, TroubleIsReportedOnceAndHealsByItself) {
   EXPECT_FALSE(commits[1].ok);
   EXPECT_FALSE(commits[2].ok);
   EXPECT_TRUE(commits[3].ok);
+}
+
+TEST_F(LedgerThreadTest, ADamagedRowIsReportedOnceHoweverOftenItIsRead) {
+  Reserve(1);
+  ASSERT_TRUE(loop_.Run(1));
+  ledger_->Stop();
+  ExecuteSql(path_, "UPDATE predictions SET seed = 'x'");
+  ledger_ = std::make_unique<LedgerThread>(OpenStore(path_, kFaultVfs), loop_, loop_, events_);
+  for (int i = 0; i < 3; ++i) {
+    ledger_->Load("tenant", IdOf(1), [](absl::StatusOr<core::StoredPrediction> loaded) {
+      EXPECT_EQ(core::ReasonOf(loaded.status()), core::Reason::kLedgerUnavailable);
+    });
+    ASSERT_TRUE(loop_.Run(1));
+  }
+  EXPECT_THAT(events_.levels(), ElementsAre(core::LogLevel::kError));
 }
 
 // ------------------------------------------------------------------------------------------- backups
