@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# dreamgate beside WaveSpeed's SDK for JavaScript and a plain Python service, on the same simulator: prints
+# a table and writes build/bench/peers.json. About nine minutes. Needs python3-venv, node and npm; what
+# it installs stays in build/peers.
+#   tests/bench/peers/run.sh [--no-build] [--rounds N] [--only polling|streams|submits|lost_answers]
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+peers=tests/bench/peers
+made=$PWD/build/peers
+
+if [ "${1:-}" = --no-build ]; then
+  shift
+else
+  cmake --preset bench >/dev/null
+  cmake --build --preset bench --target dreamgated wavespeed-simulator peer_load
+fi
+
+mkdir -p "$made/stubs" build/bench
+if ! cmp -s $peers/requirements.txt "$made/requirements.txt"; then
+  echo "installing the Python packages" >&2
+  python3 -m venv --clear "$made/venv"
+  "$made/venv/bin/pip" install --quiet --disable-pip-version-check -r $peers/requirements.txt
+  cp $peers/requirements.txt "$made/requirements.txt"
+fi
+if ! cmp -s $peers/package.json "$made/package.json" || [ ! -d "$made/node_modules" ]; then
+  echo "installing the SDK" >&2
+  rm -rf "$made/node_modules"
+  cp $peers/package.json "$made/package.json.new"
+  mkdir -p "$made/npm"
+  cp $peers/package.json "$made/npm/package.json"
+  npm install --prefix "$made/npm" --silent --no-audit --no-fund --no-package-lock
+  mv "$made/npm/node_modules" "$made/node_modules"
+  mv "$made/package.json.new" "$made/package.json"
+fi
+"$made/venv/bin/python" -m grpc_tools.protoc -I proto --python_out="$made/stubs" \
+  --grpc_python_out="$made/stubs" proto/dreamgate/v1/*.proto
+
+export PYTHONPATH=$made/stubs PYTHONDONTWRITEBYTECODE=1
+export GRPC_VERBOSITY=ERROR # servers end when they are told to
+unset "${!DREAMGATE_@}" # settings of another server
+# The bound: a server that hangs must not hang this.
+exec timeout --kill-after=20 600 "$made/venv/bin/python" $peers/bench.py --json build/bench/peers.json "$@"

@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Puts the JSON of several benches together: one table of all figures, and one JSON file.
+
+    report.py [--markdown] [--json FILE] FILE...
+
+Reads what measure.h's Json() writes, and poll_tradeoff's own shape. Also the module with which benches
+in Python make and show the same figures.
+"""
+import argparse
+import json
+import os
+import statistics
+import sys
+
+
+def number(value):
+    """Three digits that mean something, whatever the magnitude."""
+    magnitude = abs(value)
+    if 0 < magnitude < 0.1:
+        return f"{value:.1g}"
+    decimals = 0 if magnitude >= 100 or magnitude == 0 else 1 if magnitude >= 10 else 2
+    return f"{value:.{decimals}f}"
+
+
+def cell(values):
+    """Median (minimum .. maximum)."""
+    if not values:
+        return "-"
+    median = number(statistics.median(values))
+    if len(values) == 1:
+        return median
+    return f"{median} ({number(min(values))} .. {number(max(values))})"
+
+
+def ratios(figure):
+    """Round by round; none where the peer has nothing to divide by."""
+    pairs = list(zip(figure["dreamgate"], figure["peers"]))
+    return [ours / peer for ours, peer in pairs] if all(peer for _, peer in pairs) else []
+
+
+def make_figure(name, unit, peer, ours, peers, at_most=None, ratio_at_most=None, ratio_at_least=None):
+    """As measure.h's Figure: `ours` and `peers` hold a value a round; of the targets at most one."""
+    figure = {"figure": name, "unit": unit, "peer": peer, "target": "", "met": True}
+    figure["dreamgate"] = list(ours)
+    figure["peers"] = list(peers)
+    if at_most is not None:
+        figure["target"] = f"at most {number(at_most)} {unit}"
+        figure["met"] = statistics.median(ours) <= at_most
+    if ratio_at_most is not None:
+        figure["target"] = f"at most {ratio_at_most:.2f}x"
+        figure["met"] = statistics.median(ratios(figure)) <= ratio_at_most
+    if ratio_at_least is not None:
+        figure["target"] = f"at least {ratio_at_least:.2f}x"
+        figure["met"] = statistics.median(ratios(figure)) >= ratio_at_least
+    return figure
+
+
+def rows(figures):
+    """The table's header and its rows, as lists of texts."""
+    header = ["figure", "dreamgate", "peer", "its figure", "ratio", "target", ""]
+    lines = []
+    for figure in figures:
+        verdict = "" if not figure["target"] else "met" if figure["met"] else "missed"
+        lines.append(
+            [
+                f"{figure['figure']}, {figure['unit']}" if figure["unit"] else figure["figure"],
+                cell(figure["dreamgate"]),
+                figure["peer"] or "-",
+                cell(figure["peers"]),
+                cell(ratios(figure)),
+                figure["target"],
+                verdict,
+            ]
+        )
+    return [header] + lines
+
+
+def plain_table(figures):
+    lines = rows(figures)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() + "\n"
+        for line in lines
+    )
+
+
+def markdown_table(figures):
+    header, *lines = rows(figures)
+    lines = [header, ["---"] * len(header)] + lines
+    return "".join("| " + " | ".join(line).replace("|  |", "| |") + " |\n" for line in lines)
+
+
+def from_poll_tradeoff(shapes):
+    """Of the many schedules those that a target or a reader asks for: the default against the SDK's."""
+    figures = []
+    for shape in shapes:
+        by_name = {(row["schedule"], row["setting"]): row for row in shape["tradeoff"]}
+        sdk = next((row for (name, _), row in by_name.items() if "SDK" in name), None)
+        default = next(
+            (row for (name, setting), row in by_name.items()
+             if name == "dreamgate" and setting.startswith("20 ")), None
+        )
+        if sdk is None or default is None:
+            raise ValueError(f"shape {shape['shape']}: no row of dreamgate's default or of the SDK")
+
+        def over_optimum(row):
+            return [
+                gets * delay / shape["optimum_s"]
+                for gets, delay in zip(row["gets"], row["mean_delay_s"])
+            ]
+
+        targets = {"sample": (25, 1.5)}.get(shape["shape"], (None, None))
+        where = f"{shape['shape']}: "
+        peer = "SDK's 1 s"
+        figures += [
+            make_figure(where + "GETs per video", "", peer, default["gets"], sdk["gets"],
+                        at_most=targets[0]),
+            make_figure(where + "mean delay of the end", "s", peer, default["mean_delay_s"],
+                        sdk["mean_delay_s"], at_most=targets[1]),
+            make_figure(where + "GETs x mean delay, over the optimum", "x", peer,
+                        over_optimum(default), over_optimum(sdk), at_most=1.15),
+        ]
+    about = "virtual time, default budget after 200 videos; of all schedules the default only"
+    return {"about": about, "figures": figures}
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    part = from_poll_tradeoff(content) if isinstance(content, list) else content
+    name = os.path.splitext(os.path.basename(path))[0]
+    for figure in part["figures"]:
+        if not {"figure", "unit", "peer", "target", "met", "dreamgate", "peers"} <= figure.keys():
+            raise ValueError(f"incomplete figure {figure}")
+    return {"bench": name, **part}
+
+
+def main():
+    parser = argparse.ArgumentParser(description="One table of all figures.")
+    parser.add_argument("--markdown", action="store_true", help="the table as README wants it")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    arguments = parser.parse_args()
+    parts = []
+    for path in arguments.files:
+        try:
+            parts.append(read(path))
+        except (OSError, ValueError, KeyError) as problem:
+            sys.exit(f"report.py: {path}: {problem!r}")
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"parts": parts}, file, indent=1)
+            file.write("\n")
+    if arguments.markdown:
+        for part in parts:
+            print(f"{part['bench']}: {part['about']}.\n")
+            print(markdown_table(part["figures"]))
+    else:
+        for part in parts:
+            print(f"{part['bench']}: {part['about']}")
+        print()
+        print(plain_table([f for part in parts for f in part["figures"]]), end="")
+    figures = [figure for part in parts for figure in part["figures"] if figure["target"]]
+    missed = [figure["figure"] for figure in figures if not figure["met"]]
+    if not arguments.markdown:
+        print(f"\n{len(figures) - len(missed)} of {len(figures)} targets met", end="")
+        print("; missed: " + "; ".join(missed) if missed else "")
+
+
+if __name__ == "__main__":
+    main()
