@@ -25,6 +25,8 @@ namespace {
 
 // Longer than upstream's retention, after which nothing may be left open.
 constexpr absl::Duration kHorizon = absl::Hours(24 * 9);
+// Ten times what the busiest history takes: what goes on for longer goes round in circles.
+constexpr int64_t kMostEvents = 500'000;
 // The shortest an operator may choose.
 constexpr absl::Duration kShortestMemory = absl::Hours(24 * 8);
 // For history to be asked twice about everything that is open.
@@ -167,6 +169,8 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
   void NoteEnds(absl::Span<const ledger::Operation> batch, const ledger::BatchResult& done);
 
   bool Quiet() const;
+  void Pass(absl::Duration duration);
+  void ComplainOfWhatGoesOn(const std::string& after);
   bool EvidenceIsAwaited();
   // What nobody waits for comes to its end as well. False: that has been.
   bool GoesOn();
@@ -443,9 +447,14 @@ void Simulation::StartProcess() {
   world_.gateway = std::make_unique<core::Gateway>(
       core::Ports{process, process, process, *random_, upstream_, *ledger_, sink_, in_flight_},
       options_);
-  world_.gateway->Start([this](absl::Status status) {
+  world_.gateway->Start([this, healed = world_.healed](absl::Status status) {
     world_.trace.Add("process ", process_number_, " has taken over: ", status.message());
-    if (!status.ok()) process_must_end_ = true;  // as the program does
+    if (status.ok()) return;
+    process_must_end_ = true;  // as the program does
+    if (healed) {
+      world_.invariants.Complain("The ledger can be taken over after every crash",
+                                 status.message());
+    }
   });
   for (auto& knock : std::exchange(world_.doorstep, {})) {
     world_.agenda.Later(chance.Spread(absl::Microseconds(1), absl::Milliseconds(10)),
@@ -648,6 +657,9 @@ void Simulation::OnBatchApplied(absl::Span<const ledger::Operation> batch,
     process_must_end_ = true;
     return;
   }
+  if (!done.commit.ok() && disk_.fault() == DiskFault::kNone) {
+    world_.invariants.Complain("A disk that works takes every transaction", done.commit.message());
+  }
   if (ending_ == Ending::kDuringBatch && countdown_ <= 0) disk_.DieAfter(-1);  // it was too short
   CountDown(Ending::kAfterBatch);
   if (!done.commit.ok()) CountDown(Ending::kAfterTrouble);
@@ -666,16 +678,29 @@ bool Simulation::EvidenceIsAwaited() {
   return review != nullptr && review->ok() && !(*review)->open.empty();
 }
 
+// Lets time pass, whatever happens meanwhile.
+void Simulation::Pass(absl::Duration duration) {
+  world_.time.AdvanceUntil([this] { return ++history_.events > kMostEvents; }, duration);
+}
+
+void Simulation::ComplainOfWhatGoesOn(const std::string& after) {
+  world_.invariants.Complain(
+      "Everything ends",
+      absl::StrCat("after ", after, " and ", process_number_, " processes, ", callers_.busy(),
+                   " callers and ", watch_clients_.open(), " watchers still wait, and ",
+                   in_flight_.count(), " predictions are in flight"));
+}
+
 bool Simulation::GoesOn() {
-  world_.time.Advance(absl::Minutes(1));
+  Pass(absl::Minutes(1));
   if (!Quiet()) return true;
-  if (EvidenceIsAwaited()) world_.time.Advance(kTimeForEvidence);
+  if (EvidenceIsAwaited()) Pass(kTimeForEvidence);
   if (!Quiet()) return true;
   if (!std::exchange(lingers_, false)) return false;
   world_.trace.Add("years pass, or so it seems");
   const absl::Duration long_time =
       kShortestMemory + world_.chance.Uniform(absl::Hours(-6), absl::Hours(6));
-  world_.time.Advance(long_time);
+  Pass(long_time);
   callers_.ComeBack();
   end_of_patience_ = world_.time.Now() + kHorizon;
   return true;
@@ -699,10 +724,16 @@ History Simulation::Run() {
               process_must_end_ = true;
             }
           }
-          return process_must_end_ || !violations.empty() || (world_.healed && Quiet());
+          return process_must_end_ || !violations.empty() || (world_.healed && Quiet()) ||
+                 history_.events > kMostEvents;
         },
         end_of_patience_ - world_.time.Now());
     if (!violations.empty()) break;
+    if (history_.events > kMostEvents) {
+      ComplainOfWhatGoesOn(absl::StrCat(kMostEvents, " events in ",
+                                        absl::FormatDuration(world_.time.Now() - start)));
+      break;
+    }
     if (std::exchange(process_must_end_, false)) {
       if (world_.process == nullptr) continue;  // asked for twice
       const bool power_loss = !ends_drained_ && world_.chance.Percent(50);
@@ -724,10 +755,7 @@ History Simulation::Run() {
       if (GoesOn()) continue;
       break;
     }
-    world_.invariants.Complain("Everything ends",
-                               absl::StrCat("after nine days ", callers_.busy(), " callers and ",
-                                            watch_clients_.open(), " watchers still wait, and ",
-                                            in_flight_.count(), " predictions are in flight"));
+    ComplainOfWhatGoesOn("nine days");
   }
   if (violations.empty()) CheckTheEnd();
 

@@ -22,10 +22,12 @@ namespace {
 
 constexpr char kUsage[] =
     "usage: simulation [--seeds N] [--first SEED] [--jobs N] [--size small|large] [--trace]\n"
+    "                  [--first-failure]\n"
     "  --seeds N     histories to run (1000)\n"
     "  --first SEED  seed of the first one, the next follow (1)\n"
     "  --jobs N      threads (2)\n"
     "  --trace       print every history, a line an event\n"
+    "  --first-failure  end with the first history that breaks a promise\n"
     "Ends with 1 if a promise was broken, and prints the first such history.\n";
 
 struct Arguments {
@@ -34,6 +36,7 @@ struct Arguments {
   int jobs = 2;
   Size size = Size::kSmall;
   bool trace = false;
+  bool first_failure = false;
 };
 
 std::optional<Arguments> Parse(const std::vector<std::string>& words) {
@@ -41,6 +44,10 @@ std::optional<Arguments> Parse(const std::vector<std::string>& words) {
   for (size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "--trace") {
       arguments.trace = true;
+      continue;
+    }
+    if (words[i] == "--first-failure") {
+      arguments.first_failure = true;
       continue;
     }
     if (i + 1 == words.size()) return std::nullopt;
@@ -88,7 +95,7 @@ class Runner {
   void Work() {
     while (true) {
       const uint64_t seed = next_++;
-      if (seed >= arguments_.first + arguments_.seeds) return;
+      if (seed >= arguments_.first + arguments_.seeds || stops_) return;
       const History history =
           Simulate({.seed = seed, .size = arguments_.size, .trace = arguments_.trace});
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -102,6 +109,7 @@ class Runner {
     if (!history.violations.empty()) {
       std::cout << "seed " << history.seed << ": " << history.violations[0] << std::endl;
       first_failure_ = std::min(first_failure_.value_or(history.seed), history.seed);
+      stops_ = arguments_.first_failure;
     }
     if (absl::Now() - last_report_ < absl::Seconds(5)) return;
     last_report_ = absl::Now();
@@ -111,6 +119,7 @@ class Runner {
 
   const Arguments arguments_;
   std::atomic<uint64_t> next_;
+  std::atomic<bool> stops_{false};
   std::mutex mutex_;  // guards what follows
   Summary summary_;
   std::optional<uint64_t> first_failure_;
