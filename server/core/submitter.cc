@@ -131,10 +131,9 @@ Submitter::Submitter(const Ports& ports, const Options& options, Tracker& tracke
     : ports_(ports), options_(options), tracker_(tracker) {}
 
 Submitter::~Submitter() {
-  for (auto& [key, flight] : flights_) {  // their timers refer back to them
-    flight->soft_timeout.reset();
-    flight->resend.reset();
-  }
+  // Their timers refer back to them.
+  for (auto& [key, flight] : flights_) flight->soft_timeout.reset();
+  for (const std::shared_ptr<Flight>& flight : waiting_) flight->resend.reset();
 }
 
 void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnswer>> done) {
@@ -314,7 +313,7 @@ void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
 }
 
 void Submitter::Send(const std::shared_ptr<Flight>& flight) {
-  flight->resend.reset();
+  StopWaiting(flight);
   // The last look at cancellation. From here on the work goes on whatever the callers do.
   const bool all_gone =
       !flight->known &&
@@ -469,7 +468,13 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
     return;
   }
   flight->phase = Flight::Phase::kWaiting;
+  waiting_.insert(flight);
   flight->resend = ports_.timers.After(delay, [this, flight] { Send(flight); });
+}
+
+void Submitter::StopWaiting(const std::shared_ptr<Flight>& flight) {
+  flight->resend.reset();
+  waiting_.erase(flight);
 }
 
 void Submitter::OnKeyChanged(const std::shared_ptr<Flight>& flight) {
@@ -518,7 +523,7 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
                          std::optional<Rejection> remember, absl::Status error) {
   flight->withdrawing = true;
   flight->soft_timeout.reset();
-  flight->resend.reset();
+  StopWaiting(flight);
   // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.
   if (ReasonOf(error) == Reason::kLedgerUnavailable) AnswerCallers(flight, error);
   // An error that will be remembered is not heard before it is: a crash would make a prediction of it.
@@ -644,7 +649,7 @@ void Submitter::SendAgain(std::shared_ptr<const Prediction> prediction, Attempt 
   flight->attempt = std::move(attempt);
   flight->known = true;
   flight->landed = true;  // the request_id is the ledger's
-  // Only the POST's completion keeps it alive: it is in no table.
+  // Only the POST's completion, or waiting for the next try, keeps it alive: it is not in flights_.
   flight->soft_timeout =
       ports_.timers.After(options_.submit_soft_timeout,
                           lifeline_.Guard([this, waiting = std::weak_ptr<Flight>(flight)] {

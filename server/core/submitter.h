@@ -63,6 +63,7 @@ class Submitter {
   void OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome outcome);
   void OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected);
   void OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent);
+  void StopWaiting(const std::shared_ptr<Flight>& flight);
   void OnKeyChanged(const std::shared_ptr<Flight>& flight);
 
   // Those who had to wait for what becomes of `flight` begin anew.
@@ -99,8 +100,9 @@ class Submitter {
   Tracker& tracker_;
   IdGenerator ids_;
   std::map<FlightKey, std::shared_ptr<Flight>> flights_;
-  std::list<std::shared_ptr<Flight>> queue_;  // QUEUED, first in first out
-  int64_t slots_used_ = 0;                    // of options_.max_submits_in_flight
+  std::list<std::shared_ptr<Flight>> queue_;   // QUEUED, first in first out
+  std::set<std::shared_ptr<Flight>> waiting_;  // to try again because nothing was sent
+  int64_t slots_used_ = 0;                     // of options_.max_submits_in_flight
   int64_t posts_in_flight_ = 0;
   std::set<PredictionKey> on_the_wire_;
   uint64_t next_reject_ = 0;

@@ -765,6 +765,14 @@ TEST_F(ResendTest, NotSentItEndsWithoutATask) {
   EXPECT_THAT(world_.ledger.orphans(), IsEmpty());
 }
 
+TEST_F(ResendTest, WaitingForItsNextTryItEndsWithItsProcess) {
+  SendAgain();
+  world_.Answer(NotSent());
+  world_.gateway.reset();
+  world_.time.Advance(absl::Minutes(1));
+  EXPECT_EQ(world_.upstream.posts_counted, 2) << "nobody is left to send it";
+}
+
 TEST_F(ResendTest, LostAgainAndAbsentAgainItFails) {
   SendAgain();
   world_.Answer(Unknown());
