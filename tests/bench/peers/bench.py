@@ -19,9 +19,10 @@ from report import plain_table  # noqa: E402
 
 ABOUT = (
     f"{polling.VIDEOS} videos of 83 to 253 s at once in real time with 1 watcher each, "
-    f"{polling.CROWDED_VIDEOS} with {polling.WATCHERS} each, after {polling.LEARNED_FROM} videos to learn "
-    f"from unless it says otherwise, one run: mean and p99; {streams.STREAMS:,} streams on {streams.CONNECTIONS} connections and "
-    f"{submits.CALLERS} callers: a value a round, and there both look every second; all clients on the same machine"
+    f"{polling.CROWDED_VIDEOS} with {polling.WATCHERS} each, after {polling.LEARNED_FROM} videos "
+    "to learn from unless it says otherwise, one run: mean and p99; "
+    f"{streams.STREAMS:,} streams on {streams.CONNECTIONS} connections (both look every second) "
+    f"and {submits.CALLERS} callers: a value a round; all clients on the same machine"
 )
 
 

@@ -53,10 +53,8 @@ async def lose_answers(start_server, calls=CALLS):
 async def lose_results(start_server):
     """Every look fails with 503 for a while; each request is called once. A request: tasks paid."""
     prompts = [f"outage-{i}" for i in range(REQUESTS)]
-    with world(start_server, ["--created-for", "1s", "--processing-for", "8s"]) as (
-        simulator,
-        server,
-    ):
+    flags = ["--created-for", "1s", "--processing-for", "8s"]
+    with world(start_server, flags) as (simulator, server):
         simulator.control(
             "POST",
             "faults",

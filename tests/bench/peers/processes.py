@@ -1,6 +1,6 @@
-"""The programs of the comparison: the simulator, our server, the Python service, the SDK. Each start
-makes its own simulator, so that nobody's GETs are counted as another's. Everything ends with its
-`with` block."""
+"""The programs of the comparison: simulator, our server, Python service, SDK. Each side has its own
+simulator, so that nobody's GETs are counted as another's. Everything ends with its `with`
+block."""
 import asyncio
 import contextlib
 import json

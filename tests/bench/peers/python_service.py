@@ -1,7 +1,8 @@
 """The service that most would write: gRPC in, HTTP out, a poll loop of one second for each watcher.
 
-Speaks SubmitVideo and WatchPrediction of our contract. One process, one asyncio loop, nothing on disk;
-the upstream id serves as prediction id. Answers are typed and errors mapped, no more.
+Speaks SubmitVideo and WatchPrediction of our contract. One process, one asyncio loop, nothing on
+disk; the upstream id serves as prediction id. A request_id that was answered is answered again from
+memory; an error of WaveSpeed's becomes UNAVAILABLE, which callers retry.
 
     python_service.py PORTS_FILE BASE_URL API_KEY MODEL
 """
@@ -31,6 +32,7 @@ class VideoService(video_service_pb2_grpc.VideoServiceServicer):
         self.session = session
         self.base_url = base_url
         self.model = model
+        self.submit_url = f"{base_url}/api/v3/{model}"
         self.by_request_id = {}
 
     def prediction(self, task, sequence):
@@ -50,7 +52,7 @@ class VideoService(video_service_pb2_grpc.VideoServiceServicer):
             return video_service_pb2.SubmitVideoResponse(prediction=known, replayed=True)
         body = {"prompt": request.prompt, "aspect_ratio": "16:9", "seed": -1}
         try:
-            async with self.session.post(f"{self.base_url}/api/v3/{self.model}", json=body) as answer:
+            async with self.session.post(self.submit_url, json=body) as answer:
                 if answer.status >= 500:
                     await context.abort(grpc.StatusCode.UNAVAILABLE, f"upstream: {answer.status}")
                 if answer.status != 200:

@@ -8,7 +8,7 @@ from report import make_figure
 STREAMS = 1000
 CONNECTIONS = 10
 IDLE_S = 5
-# As often as the Python service looks, so that nobody's updates are delivered cheaper for being late.
+# As often as the Python service looks: what comes later would be delivered for less.
 OURS = ["--poll-min-interval=1s", "--poll-max-interval=1s"]
 
 
@@ -16,7 +16,8 @@ async def run_round(start_server, flags):
     """Bytes per stream, share of a processor while idle, GETs a second, us per delivered end."""
     with world(start_server, ["--log-limit", "10"], flags) as (simulator, server):
         async with Callers(server.port, CONNECTIONS) as callers:
-            simulator.control("POST", "schedule", {"steps": [{"after": "0s", "status": "processing"}]})
+            steps = [{"after": "0s", "status": "processing"}]
+            simulator.control("POST", "schedule", {"steps": steps})
             prediction_id = await callers.submit("idle")
             before = resident_bytes(server.pid)
             open_streams = 0
