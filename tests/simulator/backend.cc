@@ -94,23 +94,31 @@ WirePlan Backend::HandleLocked(const Request& request, absl::Time now) {
 
 void Backend::ScheduleNewWebhooksLocked(absl::Time now) {
   for (const std::string& id : api_.TakeNewWebhookTasks()) {
-    const absl::Time end = tasks_.EndOf(*tasks_.Find(id));
+    const Task& task = *tasks_.Find(id);
+    const absl::Time end = tasks_.EndOf(task);
     if (end != absl::InfiniteFuture()) {
-      schedule_webhook_(id, end - now + options_.webhook.delay);
+      schedule_webhook_(id, end - now + WebhookBehaviorOfLocked(task).delay);
     }
   }
+}
+
+const WebhookBehavior& Backend::WebhookBehaviorOfLocked(const Task& task) const {
+  const auto own = webhook_for_prompt_.find(task.prompt);
+  return own == webhook_for_prompt_.end() ? options_.webhook : own->second;
 }
 
 std::optional<WebhookMessage> Backend::TakeWebhook(const std::string& task_id) {
   const std::lock_guard lock(mutex_);
   Task* task = tasks_.Find(task_id);
   const absl::Time now = Now();
-  if (task == nullptr || task->webhook_handed_over || options_.webhook.silent ||
+  if (task == nullptr || task->webhook_handed_over || WebhookBehaviorOfLocked(*task).silent ||
       !IsWebhookStatus(tasks_.StateOf(*task, now).status)) {
     return std::nullopt;
   }
   task->webhook_handed_over = true;
-  return MakeWebhookMessage(task->id, task->webhook_url, api_.WebhookBody(*task, now), options_,
+  Options options = options_;
+  options.webhook = WebhookBehaviorOfLocked(*task);
+  return MakeWebhookMessage(task->id, task->webhook_url, api_.WebhookBody(*task, now), options,
                             now);
 }
 
@@ -126,7 +134,7 @@ bool Backend::SetTaskState(const std::string& id, TaskState state) {
   if (task == nullptr) return false;
   const bool call_back = !task->webhook_url.empty() && IsWebhookStatus(state.status);
   task->set_by_hand = std::move(state);
-  if (call_back) schedule_webhook_(id, options_.webhook.delay);
+  if (call_back) schedule_webhook_(id, WebhookBehaviorOfLocked(*task).delay);
   return true;
 }
 
@@ -164,6 +172,11 @@ void Backend::SetScheduleForPrompt(const std::string& prompt, Schedule schedule)
 void Backend::SetWebhookBehavior(WebhookBehavior behavior) {
   const std::lock_guard lock(mutex_);
   options_.webhook = behavior;
+}
+
+void Backend::SetWebhookBehaviorForPrompt(const std::string& prompt, WebhookBehavior behavior) {
+  const std::lock_guard lock(mutex_);
+  webhook_for_prompt_[prompt] = behavior;
 }
 
 void Backend::SetWebhookOrigin(std::string origin) {

@@ -49,6 +49,7 @@ class Backend {
   void SetSchedule(Schedule schedule);
   void SetScheduleForPrompt(const std::string& prompt, Schedule schedule);
   void SetWebhookBehavior(WebhookBehavior behavior);
+  void SetWebhookBehaviorForPrompt(const std::string& prompt, WebhookBehavior behavior);
   void SetWebhookOrigin(std::string origin);
   void SetHistory(HistoryInput input, absl::Duration lag);
   void SetClockOffset(absl::Duration offset);
@@ -82,6 +83,7 @@ class Backend {
   absl::Time Now() const;
   WirePlan HandleLocked(const Request& request, absl::Time now);
   void ScheduleNewWebhooksLocked(absl::Time now);
+  const WebhookBehavior& WebhookBehaviorOfLocked(const Task& task) const;
   void Changed();
 
   const absl::Time started_at_ = absl::Now();
@@ -94,6 +96,7 @@ class Backend {
   FaultTable faults_;
   RequestLog log_;
   RestApi api_;
+  std::map<std::string, WebhookBehavior> webhook_for_prompt_;
   std::vector<WebhookAttempt> webhook_attempts_;
   uint64_t connections_ = 0;
   ScheduleWebhook schedule_webhook_;

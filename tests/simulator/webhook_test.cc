@@ -103,6 +103,22 @@ TEST_F(WebhookTest, AScheduleCallsBackByItself) {
   EXPECT_EQ(body.at("error").as_string(), "flagged");
 }
 
+TEST_F(WebhookTest, APromptCanHaveABehaviorOfItsOwn) {
+  simulator_->SetWebhookBehaviorForPrompt("a dog", {.silent = true});
+  simulator_->SetWebhookBehaviorForPrompt("a bird", {.copies = 2});
+  for (const char* prompt : {"a dog", "a bird", "a cat"}) {
+    simulator_->SetTaskState(Submit(HookUrl(), prompt), {.status = "completed"});
+  }
+  int birds = 0;
+  int cats = 0;
+  for (const LoggedRequest& delivery : WaitForDeliveries(3)) {
+    birds += absl::StrContains(delivery.body, "a bird") ? 1 : 0;
+    cats += absl::StrContains(delivery.body, "a cat") ? 1 : 0;
+  }
+  EXPECT_EQ(birds, 2);
+  EXPECT_EQ(cats, 1);
+}
+
 TEST_F(WebhookTest, OnlyCompletedAndFailedCallBackAndOnlyOnce) {
   const std::string id = Submit(HookUrl());
   simulator_->SetTaskState(id, {.status = "processing"});
