@@ -3,19 +3,22 @@
 // limits.
 //
 // Usage: floor_server PORTS_FILE
-// SubmitVideo(prompt = P) writes an update with prompt P to every open stream and answers at once;
-// with request_id "finish" the streams end with OK after it.
+// SubmitVideo writes an update of as many bytes as `prompt` has to every open stream of the prediction
+// that the label "prediction" names, and answers at once; with request_id "terminal" it says COMPLETED
+// and the streams end with OK after it. The update's time is when the writing began.
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
 
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_set>
-#include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
 
 namespace {
@@ -24,6 +27,7 @@ namespace v1 = dreamgate::v1;
 
 class Stream;
 
+// Of one prediction.
 struct Streams {
   std::mutex mutex;
   std::unordered_set<Stream*> open;
@@ -75,6 +79,20 @@ class Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   bool finished_ = false;
 };
 
+v1::WatchPredictionResponse MakeUpdate(size_t bytes, bool terminal) {
+  v1::WatchPredictionResponse response;
+  v1::Prediction& update = *response.mutable_update();
+  const absl::Time now = absl::Now();
+  const int64_t seconds = absl::ToUnixSeconds(now);
+  update.mutable_update_time()->set_seconds(seconds);
+  update.mutable_update_time()->set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(now - absl::FromUnixSeconds(seconds))));
+  if (terminal) update.set_state(v1::PREDICTION_STATE_COMPLETED);
+  const size_t used = update.ByteSizeLong() + 3;  // and the prompt's tag and length
+  if (bytes > used) update.set_prompt(std::string(bytes - used, 'x'));
+  return response;
+}
+
 // SubmitVideo is the trigger.
 class Service final
     : public v1::VideoService::WithCallbackMethod_SubmitVideo<
@@ -83,25 +101,33 @@ class Service final
   grpc::ServerUnaryReactor* SubmitVideo(grpc::CallbackServerContext* context,
                                         const v1::SubmitVideoRequest* request,
                                         v1::SubmitVideoResponse*) override {
-    v1::WatchPredictionResponse response;
-    response.mutable_update()->set_prompt(request->prompt());
-    const grpc::Slice slice(response.SerializeAsString());
+    const bool terminal = request->request_id() == "terminal";
+    const grpc::Slice slice(MakeUpdate(request->prompt().size(), terminal).SerializeAsString());
     auto bytes = std::make_shared<const grpc::ByteBuffer>(&slice, 1);
-    const bool finish = request->request_id() == "finish";
+    Streams& streams = StreamsOf(request->labels().at("prediction"));
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
-    const std::lock_guard<std::mutex> lock(streams_.mutex);
-    for (Stream* stream : streams_.open) stream->Write(bytes, finish);
+    const std::lock_guard<std::mutex> lock(streams.mutex);
+    for (Stream* stream : streams.open) stream->Write(bytes, terminal);
     return reactor;
   }
 
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchPrediction(grpc::CallbackServerContext*,
-                                                              const grpc::ByteBuffer*) override {
-    return new Stream(streams_);
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchPrediction(
+      grpc::CallbackServerContext*, const grpc::ByteBuffer* bytes) override {
+    grpc::ByteBuffer shared = *bytes;  // parsing empties its argument
+    v1::WatchPredictionRequest request;
+    (void)grpc::SerializationTraits<v1::WatchPredictionRequest>::Deserialize(&shared, &request);
+    return new Stream(StreamsOf(request.prediction_id()));
   }
 
  private:
-  Streams streams_;
+  Streams& StreamsOf(const std::string& prediction_id) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return streams_[prediction_id];
+  }
+
+  std::mutex mutex_;
+  std::map<std::string, Streams> streams_;
 };
 
 }  // namespace

@@ -1,17 +1,16 @@
-// WatchPrediction beside a bare gRPC server: memory per stream, processor time and delay of a fan-out.
-// Both servers run as programs of their own, round by round in turn, with the same client, the same
-// number of streams and connections, and messages of the same size.
+// WatchPrediction beside a bare gRPC server: memory per stream, processor time and delay of a fan-out,
+// and what a fan-out does to the watchers of other predictions. Both servers run as programs of their
+// own, round by round in turn, with the same client, the same number of streams and connections, and
+// messages of the same size.
 //
 //   watch_bench [--watchers N] [--connections N] [--rounds N] [--json FILE]
-#include <grpcpp/grpcpp.h>
-#include <signal.h>
+#include <sys/resource.h>
 
-#include <atomic>
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <future>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,9 +22,10 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
+#include "tests/bench/crowd.h"
 #include "tests/bench/measure.h"
+#include "tests/bench/subject.h"
 #include "tests/e2e/child_process.h"
-#include "tests/simulator/simulator.h"
 
 namespace dreamgate::bench {
 namespace {
@@ -39,233 +39,135 @@ struct Settings {
   std::string json_file;
 };
 
-[[noreturn]] void Die(const std::string& why) {
-  std::fprintf(stderr, "watch_bench: %s\n", why.c_str());
-  std::exit(1);
+v1::WatchPredictionRequest WatchOf(const std::string& prediction_id, int64_t after_sequence) {
+  v1::WatchPredictionRequest request;
+  request.set_prediction_id(prediction_id);
+  request.set_after_sequence(after_sequence);
+  request.mutable_heartbeat_interval()->set_seconds(25);
+  return request;
 }
 
-// ----------------------------------------------------------------------------------------- client
+// The smallest value that so large a share of them does not exceed.
+double Quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(values.size())));
+  return values[std::max<size_t>(rank, 1) - 1];
+}
 
-// All streams of one run and what they have received.
-class Crowd {
- public:
-  Crowd(int port, const Settings& settings, const std::string& prediction_id,
-        std::optional<int64_t> after_sequence)
-      : settings_(settings) {
-    for (int i = 0; i < settings.connections; ++i) {
-      grpc::ChannelArguments arguments;
-      arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-      stubs_.push_back(v1::VideoService::NewStub(grpc::CreateCustomChannel(
-          absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials(), arguments)));
-    }
-    request_.set_prediction_id(prediction_id);
-    if (after_sequence) request_.set_after_sequence(*after_sequence);
-    request_.mutable_heartbeat_interval()->set_seconds(25);
-    for (int i = 0; i < settings.watchers; ++i) {
-      readers_.push_back(std::make_unique<Reader>(*this));
-      readers_.back()->Start(*stubs_[static_cast<size_t>(i % settings.connections)]);
-      // A burst of opens would measure the accept queue, not the streams.
-      if (i % 500 == 499) WaitFor(opened_, i + 1, "streams to open");
-    }
-    WaitFor(opened_, settings.watchers, "streams to open");
-  }
-  ~Crowd() {
-    for (auto& reader : readers_) reader->Cancel();
-    WaitFor(ended_, settings_.watchers, "streams to end");
-  }
+// ------------------------------------------------------------------------------------- neighbours
 
-  void WaitForUpdates(int per_stream) {
-    WaitFor(updates_, per_stream * settings_.watchers, "updates");
-  }
-  void WaitForEnd() { WaitFor(ended_, settings_.watchers, "streams to end"); }
+constexpr int kNeighbours = 30;   // predictions beside the one that ten thousand watch
+constexpr int kWatchersEach = 2;  // of each neighbour
+constexpr int kNeighbourUpdates = kNeighbours * kWatchersEach;  // per transition of all
+constexpr absl::Duration kTrickle = absl::Milliseconds(5);  // between two neighbours' transitions
+constexpr char kNeighboursMode[] = "neighbours";
 
-  absl::Time last_update() const { return absl::FromUnixNanos(last_update_.load()); }
-  v1::Prediction latest() {
-    const std::lock_guard<std::mutex> lock(latest_mutex_);
-    return latest_;
-  }
-
- private:
-  class Reader final : public grpc::ClientReadReactor<v1::WatchPredictionResponse> {
-   public:
-    explicit Reader(Crowd& crowd) : crowd_(crowd) {}
-    void Start(v1::VideoService::Stub& stub) {
-      stub.async()->WatchPrediction(&context_, &crowd_.request_, this);
-      StartRead(&response_);
-      StartCall();
-    }
-    void Cancel() { context_.TryCancel(); }
-    void OnReadInitialMetadataDone(bool) override { ++crowd_.opened_; }
-    void OnReadDone(bool ok) override {
-      if (!ok) return;
-      if (response_.has_update()) crowd_.Note(response_.update());
-      StartRead(&response_);
-    }
-    void OnDone(const grpc::Status&) override { ++crowd_.ended_; }
-
-   private:
-    Crowd& crowd_;
-    grpc::ClientContext context_;
-    v1::WatchPredictionResponse response_;
-  };
-
-  void Note(const v1::Prediction& update) {
-    last_update_ = absl::ToUnixNanos(absl::Now());
-    if (updates_++ % settings_.watchers == 0) {
-      const std::lock_guard<std::mutex> lock(latest_mutex_);
-      latest_ = update;
-    }
-  }
-
-  void WaitFor(const std::atomic<int>& counter, int count, const char* what) {
-    const absl::Time deadline = absl::Now() + absl::Minutes(2);
-    while (counter < count) {
-      if (absl::Now() > deadline) Die(absl::StrCat("waited too long for ", what));
-      absl::SleepFor(absl::Microseconds(200));
-    }
-  }
-
-  const Settings& settings_;
-  v1::WatchPredictionRequest request_;
-  std::vector<std::unique_ptr<v1::VideoService::Stub>> stubs_;
-  std::vector<std::unique_ptr<Reader>> readers_;
-  std::atomic<int> opened_{0};
-  std::atomic<int> updates_{0};
-  std::atomic<int> ended_{0};
-  std::atomic<int64_t> last_update_{0};
-  std::mutex latest_mutex_;
-  v1::Prediction latest_;
+// An update that a neighbour's watcher has received.
+struct Receipt {
+  bool terminal = false;
+  absl::Time committed;
+  absl::Time received;
 };
 
-// ---------------------------------------------------------------------------------------- servers
-
-int WaitForPort(ChildProcess& process, const std::string& ports_file) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(30);
-  std::string text;
-  while ((text = e2e::ReadFile(ports_file)).empty()) {
-    if (!process.Running() || absl::Now() > deadline) {
-      Die(absl::StrCat("a server did not start:\n", process.StandardError()));
-    }
-    absl::SleepFor(absl::Milliseconds(5));
+// The neighbours' watchers are a program of their own with precedence over the crowd, so that what they
+// wait for is the server, not the ten thousand updates that the crowd has to read on the same
+// processors. It writes a line when the streams are open and one for each update.
+class NeighbourWatch final : public Crowd::Observer {
+ public:
+  void OnOpen(size_t) override {}
+  void OnMessage(size_t, const v1::WatchPredictionResponse& message) override {
+    const absl::Time now = absl::Now();
+    if (!message.has_update()) return;
+    const v1::Prediction& update = message.update();
+    std::printf("%d %lld %lld\n", update.state() == v1::PREDICTION_STATE_COMPLETED,
+                static_cast<long long>(absl::ToUnixNanos(TimeOf(update.update_time()))),
+                static_cast<long long>(absl::ToUnixNanos(now)));
+    std::fflush(stdout);
   }
+  void OnEnd(size_t, const grpc::Status&) override {}
+};
+
+// watch_bench neighbours PORT AFTER_SEQUENCE PREDICTION_ID...
+int WatchNeighbours(const std::vector<std::string>& arguments) {
   int port = 0;
-  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-    const std::pair<absl::string_view, absl::string_view> setting = absl::StrSplit(line, '=');
-    if (setting.first == "grpc" && !absl::SimpleAtoi(setting.second, &port)) Die(text);
+  int64_t after_sequence = 0;
+  if (arguments.size() < 3 || !absl::SimpleAtoi(arguments[0], &port) ||
+      !absl::SimpleAtoi(arguments[1], &after_sequence)) {
+    return 2;
   }
-  return port;
+  if (setpriority(PRIO_PROCESS, 0, -10) != 0) {
+    std::fprintf(stderr, "without the right to precedence the neighbours wait for the crowd too\n");
+  }
+  NeighbourWatch observer;
+  Crowd crowd(port, 2, &observer);
+  for (size_t i = 2; i < arguments.size(); ++i) {
+    crowd.Open(WatchOf(arguments[i], after_sequence), kWatchersEach);
+  }
+  std::printf("open\n");
+  std::fflush(stdout);
+  crowd.WaitForEnd();
+  return 0;
 }
 
-// A server under measurement: one prediction, whose transitions the bench makes happen.
-class Subject {
+class Neighbours {
  public:
-  virtual ~Subject() = default;
-  virtual pid_t pid() const = 0;
-  virtual int port() const = 0;
-  virtual std::string prediction_id() const = 0;
-  virtual std::optional<int64_t> current_sequence() const = 0;
-  // Brings every stream that replays from 0 to three updates received.
-  virtual void SendThird(Crowd& crowd) = 0;
-  // Sends the terminal update, after which streams end. Returns when the server began to: for
-  // dreamgate the time the transition carries, for the floor the time of the trigger.
-  virtual absl::Time SendLast(Crowd& crowd) = 0;
-};
-
-class Gateway final : public Subject {
- public:
-  explicit Gateway(const Settings& settings) : simulator_(simulator::Simulator::Start().value()) {
-    process_ = std::make_unique<ChildProcess>(e2e::ChildOptions{
-        .arguments = {DREAMGATED_PROGRAM, "--listen-address=127.0.0.1:0",
-                      "--admin-address=127.0.0.1:0",
-                      "--upstream-base-url=" + simulator_->base_url(),
-                      "--ledger-path=" + folder_.File("ledger.db"),
-                      "--ports-file=" + folder_.File("ports"), "--poll-min-interval=100ms",
-                      "--poll-max-interval=100ms",
-                      absl::StrCat("--max-streams=", 2 * settings.watchers),
-                      absl::StrCat("--max-streams-per-peer=", 2 * settings.watchers)},
-        .environment = {{"WAVESPEED_API_KEY", "simulator-key"}}});
-    port_ = WaitForPort(*process_, folder_.File("ports"));
-    const auto stub = v1::VideoService::NewStub(
-        grpc::CreateChannel(absl::StrCat("127.0.0.1:", port_), grpc::InsecureChannelCredentials()));
-    grpc::ClientContext context;
-    v1::SubmitVideoRequest request;
-    request.set_prompt("a red kite over the sea");
-    request.set_request_id("bench");
-    v1::SubmitVideoResponse response;
-    const grpc::Status status = stub->SubmitVideo(&context, request, &response);
-    if (!status.ok()) Die(status.error_message());
-    prediction_ = response.prediction();
+  // Of all predictions but the first.
+  explicit Neighbours(const Subject& subject) {
+    std::vector<std::string> arguments = {"/proc/self/exe", kNeighboursMode,
+                                          absl::StrCat(subject.port()),
+                                          absl::StrCat(subject.current_sequence())};
+    const std::vector<std::string> ids = subject.prediction_ids();
+    arguments.insert(arguments.end(), ids.begin() + 1, ids.end());
+    process_ = std::make_unique<ChildProcess>(e2e::ChildOptions{.arguments = arguments});
+    WaitForLines(1);
   }
 
-  pid_t pid() const override { return process_->pid(); }
-  int port() const override { return port_; }
-  std::string prediction_id() const override { return prediction_.id(); }
-  std::optional<int64_t> current_sequence() const override { return prediction_.sequence(); }
-  void SendThird(Crowd& crowd) override {
-    crowd.WaitForUpdates(2);
-    simulator_->SetTaskState(simulator_->TaskIds().at(0), {.status = "processing"});
-    crowd.WaitForUpdates(3);
-  }
-  absl::Time SendLast(Crowd& crowd) override {
-    simulator_->SetTaskState(simulator_->TaskIds().at(0), {.status = "completed"});
-    crowd.WaitForUpdates(4);
-    const auto& time = crowd.latest().update_time();
-    return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+  void WaitForUpdates(int updates) { WaitForLines(1 + updates); }
+
+  // Once every stream has ended.
+  std::vector<Receipt> Receipts() {
+    if (process_->Wait(absl::Minutes(2)) != 0) {
+      Die(absl::StrCat("the neighbours' watchers failed:\n", process_->StandardError()));
+    }
+    std::fputs(process_->StandardError().c_str(), stderr);
+    std::vector<Receipt> receipts;
+    const std::string output = process_->StandardOutput();
+    for (const absl::string_view line : absl::StrSplit(output, '\n', absl::SkipEmpty())) {
+      const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
+      int64_t committed = 0, received = 0;
+      if (words.size() != 3 || !absl::SimpleAtoi(words[1], &committed) ||
+          !absl::SimpleAtoi(words[2], &received)) {
+        continue;
+      }
+      receipts.push_back(
+          {words[0] == "1", absl::FromUnixNanos(committed), absl::FromUnixNanos(received)});
+    }
+    return receipts;
   }
 
  private:
-  e2e::TemporaryFolder folder_;
-  std::unique_ptr<simulator::Simulator> simulator_;
-  std::unique_ptr<ChildProcess> process_;
-  int port_ = 0;
-  v1::Prediction prediction_;
-};
-
-class Floor final : public Subject {
- public:
-  // `message_bytes`: the size of the updates that dreamgate sends.
-  explicit Floor(size_t message_bytes) : message_bytes_(message_bytes) {
-    process_ = std::make_unique<ChildProcess>(
-        e2e::ChildOptions{.arguments = {FLOOR_SERVER_PROGRAM, folder_.File("ports")}});
-    port_ = WaitForPort(*process_, folder_.File("ports"));
-    stub_ = v1::VideoService::NewStub(
-        grpc::CreateChannel(absl::StrCat("127.0.0.1:", port_), grpc::InsecureChannelCredentials()));
-    Trigger("");  // the first call sets up what the other side has set up too
-  }
-
-  pid_t pid() const override { return process_->pid(); }
-  int port() const override { return port_; }
-  std::string prediction_id() const override { return "01hzzzzzzzzzzzzzzzzzzzzzzz"; }
-  std::optional<int64_t> current_sequence() const override { return std::nullopt; }
-  void SendThird(Crowd& crowd) override {
-    for (int i = 1; i <= 3; ++i) {
-      Trigger("");
-      crowd.WaitForUpdates(i);
+  void WaitForLines(int64_t lines) {
+    const absl::Time deadline = absl::Now() + absl::Minutes(1);
+    for (;;) {
+      const std::string output = process_->StandardOutput();
+      if (std::count(output.begin(), output.end(), '\n') >= lines) return;
+      if (!process_->Running() || absl::Now() > deadline) {
+        Die(absl::StrCat("the neighbours' watchers failed:\n", process_->StandardError()));
+      }
+      absl::SleepFor(absl::Milliseconds(5));
     }
   }
-  absl::Time SendLast(Crowd& crowd) override {
-    const absl::Time start = absl::Now();
-    Trigger("finish");
-    crowd.WaitForUpdates(4);
-    return start;
-  }
 
- private:
-  void Trigger(const std::string& request_id) {
-    grpc::ClientContext context;
-    v1::SubmitVideoRequest request;
-    request.set_prompt(std::string(message_bytes_, 'x'));
-    request.set_request_id(request_id);
-    v1::SubmitVideoResponse response;
-    if (!stub_->SubmitVideo(&context, request, &response).ok()) Die("the floor server failed");
-  }
-
-  const size_t message_bytes_;
-  e2e::TemporaryFolder folder_;
   std::unique_ptr<ChildProcess> process_;
-  std::unique_ptr<v1::VideoService::Stub> stub_;
-  int port_ = 0;
 };
+
+void MoveNeighbours(Subject& subject, bool terminal) {
+  for (size_t i = 1; i <= kNeighbours; ++i) {
+    subject.Move(i, terminal);
+    absl::SleepFor(kTrickle);
+  }
+}
 
 // ------------------------------------------------------------------------------------------ rounds
 
@@ -274,62 +176,152 @@ struct Sample {
   double used_bytes = 0;        // per stream, after three messages
   double processor_micros = 0;  // per delivered transition
   double last_delivery_millis = 0;
+  std::vector<double> quiet_millis;      // neighbours' updates with no fan-out under way
+  std::vector<double> meanwhile_millis;  // and while one was
   size_t message_bytes = 0;
 };
 
-template <typename MakeSubject>
-Sample Measure(const Settings& settings, const MakeSubject& make_subject) {
-  Sample sample;
+double DelayMillis(const Receipt& receipt) {
+  return absl::ToDoubleMilliseconds(receipt.received - receipt.committed);
+}
+
+void MeasureIdle(const Settings& settings, const Subject& subject, Sample& sample) {
+  const int64_t before = ResidentBytes(subject.pid());
+  Crowd crowd(subject.port(), settings.connections);
+  crowd.Open(WatchOf(subject.prediction_ids()[0], subject.current_sequence()), settings.watchers);
+  sample.idle_bytes =
+      static_cast<double>(ResidentBytes(subject.pid()) - before) / settings.watchers;
+}
+
+// `replayed`: how many updates a watcher from the beginning is given at once.
+void MeasureFanOut(const Settings& settings, Subject& subject, int replayed, Sample& sample) {
   const double streams = settings.watchers;
-  {
-    const std::unique_ptr<Subject> subject = make_subject();
-    const int64_t before = ResidentBytes(subject->pid());
-    const Crowd crowd(subject->port(), settings, subject->prediction_id(),
-                      subject->current_sequence());
-    sample.idle_bytes = static_cast<double>(ResidentBytes(subject->pid()) - before) / streams;
+  const int64_t before = ResidentBytes(subject.pid());
+  Crowd crowd(subject.port(), settings.connections);
+  crowd.Open(WatchOf(subject.prediction_ids()[0], 0), settings.watchers);
+  crowd.WaitForUpdates(replayed);
+  for (int updates = replayed + 1; updates <= 3; ++updates) {
+    subject.Move(0, false);
+    crowd.WaitForUpdates(updates);
   }
-  const std::unique_ptr<Subject> subject = make_subject();
-  const int64_t before = ResidentBytes(subject->pid());
-  Crowd crowd(subject->port(), settings, subject->prediction_id(), 0);
-  subject->SendThird(crowd);
   sample.message_bytes = crowd.latest().ByteSizeLong();
-  sample.used_bytes = static_cast<double>(ResidentBytes(subject->pid()) - before) / streams;
-  const absl::Duration processor_before = ProcessorTime(subject->pid());
-  const absl::Time start = subject->SendLast(crowd);
+  sample.used_bytes = static_cast<double>(ResidentBytes(subject.pid()) - before) / streams;
+  const absl::Duration processor_before = ProcessorTime(subject.pid());
+  subject.Move(0, true);
+  crowd.WaitForUpdates(4);
   crowd.WaitForEnd();
   sample.processor_micros =
-      absl::ToDoubleMicroseconds(ProcessorTime(subject->pid()) - processor_before) / streams;
-  sample.last_delivery_millis = absl::ToDoubleMilliseconds(crowd.last_update() - start);
+      absl::ToDoubleMicroseconds(ProcessorTime(subject.pid()) - processor_before) / streams;
+  sample.last_delivery_millis =
+      absl::ToDoubleMilliseconds(crowd.last_update() - TimeOf(crowd.latest().update_time()));
+}
+
+// A steady trickle of the neighbours' transitions, first with nothing else going on, then while the
+// terminal update goes out to the crowd.
+void MeasureNeighbours(const Settings& settings, Subject& subject, Sample& sample) {
+  Crowd crowd(subject.port(), settings.connections);
+  crowd.Open(WatchOf(subject.prediction_ids()[0], subject.current_sequence()), settings.watchers);
+  Neighbours neighbours(subject);
+  MoveNeighbours(subject, false);
+  neighbours.WaitForUpdates(kNeighbourUpdates);
+
+  subject.Move(0, true);
+  crowd.WaitForUpdatesOfAll(1);
+  MoveNeighbours(subject, true);
+  crowd.WaitForUpdates(1);
+  crowd.WaitForEnd();
+  const absl::Time committed = TimeOf(crowd.latest().update_time());
+  for (const Receipt& receipt : neighbours.Receipts()) {
+    if (!receipt.terminal) {
+      sample.quiet_millis.push_back(DelayMillis(receipt));
+    } else if (receipt.committed >= committed && receipt.committed <= crowd.last_update()) {
+      sample.meanwhile_millis.push_back(DelayMillis(receipt));
+    }
+  }
+  if (sample.meanwhile_millis.empty()) Die("no neighbour had a transition during the fan-out");
+}
+
+Sample MeasureGateway(const Settings& settings) {
+  Sample sample;
+  Gateway::Options options;
+  options.max_streams = 2 * settings.watchers;
+  MeasureIdle(settings, Gateway(options), sample);
+  Gateway fan_out(options);
+  MeasureFanOut(settings, fan_out, 2, sample);
+  options.predictions = 1 + kNeighbours;
+  Gateway crowded(options);
+  MeasureNeighbours(settings, crowded, sample);
   return sample;
 }
 
+Sample MeasureFloor(const Settings& settings, size_t message_bytes) {
+  Sample sample;
+  MeasureIdle(settings, Floor(1, message_bytes), sample);
+  Floor fan_out(1, message_bytes);
+  MeasureFanOut(settings, fan_out, 0, sample);
+  Floor crowded(1 + kNeighbours, message_bytes);
+  MeasureNeighbours(settings, crowded, sample);
+  return sample;
+}
+
+// Of all rounds together.
+struct Pool {
+  std::vector<double> last_delivery, quiet, meanwhile;
+
+  void Add(const Sample& sample) {
+    last_delivery.push_back(sample.last_delivery_millis);
+    quiet.insert(quiet.end(), sample.quiet_millis.begin(), sample.quiet_millis.end());
+    meanwhile.insert(meanwhile.end(), sample.meanwhile_millis.begin(),
+                     sample.meanwhile_millis.end());
+  }
+};
+
 int Main(const Settings& settings) {
-  const auto figure = [](const char* name, const char* unit, double at_most) {
-    return Figure{name, unit, "bare gRPC server", {Target::Kind::kRatioAtMost, at_most}, {}, {}};
+  const auto figure = [](const char* name, const char* unit, Target::Kind kind, double value) {
+    return Figure{name, unit, "bare gRPC server", {kind, value}, {}, {}};
   };
+  using Kind = Target::Kind;
   std::vector<Figure> figures = {
-      figure("memory per idle stream, nothing received", "bytes", 1.10),
-      figure("memory per idle stream, after 3 messages", "bytes", 1.10),
-      figure("processor time per delivered terminal update", "us", 1.25),
-      figure("terminal update at the last watcher after", "ms", 1.30),
+      figure("memory per idle stream, nothing received", "bytes", Kind::kRatioAtMost, 1.10),
+      figure("memory per idle stream, after 3 messages", "bytes", Kind::kRatioAtMost, 1.10),
+      figure("processor time per delivered terminal update", "us", Kind::kRatioAtMost, 1.25),
+      figure("terminal update at the last watcher after", "ms", Kind::kRatioAtMost, 1.30),
+      figure("  p99 of the rounds", "ms", Kind::kRatioAtMost, 1.30),
+      figure("another prediction's update meanwhile, median", "ms", Kind::kNone, 0),
+      figure("  p99 of all rounds' updates", "ms", Kind::kAtMost, 20),
+      figure("another prediction's update, no fan-out, median", "ms", Kind::kNone, 0),
+      figure("  p99 of all rounds' updates", "ms", Kind::kNone, 0),
   };
   const auto add = [&figures](const Sample& sample, std::vector<double> Figure::*side) {
     (figures[0].*side).push_back(sample.idle_bytes);
     (figures[1].*side).push_back(sample.used_bytes);
     (figures[2].*side).push_back(sample.processor_micros);
     (figures[3].*side).push_back(sample.last_delivery_millis);
+    (figures[5].*side).push_back(Quantile(sample.meanwhile_millis, 0.5));
+    (figures[7].*side).push_back(Quantile(sample.quiet_millis, 0.5));
   };
+  const auto add_pool = [&figures](const Pool& pool, std::vector<double> Figure::*side) {
+    (figures[4].*side).push_back(Quantile(pool.last_delivery, 0.99));
+    (figures[6].*side).push_back(Quantile(pool.meanwhile, 0.99));
+    (figures[8].*side).push_back(Quantile(pool.quiet, 0.99));
+  };
+  Pool our_pool, floor_pool;
   for (int round = 1; round <= settings.rounds; ++round) {
     std::fprintf(stderr, "round %d of %d\n", round, settings.rounds);
-    const Sample ours = Measure(settings, [&] { return std::make_unique<Gateway>(settings); });
-    const Sample floor =
-        Measure(settings, [&] { return std::make_unique<Floor>(ours.message_bytes); });
+    const Sample ours = MeasureGateway(settings);
+    const Sample floor = MeasureFloor(settings, ours.message_bytes);
     add(ours, &Figure::ours);
     add(floor, &Figure::peers);
+    our_pool.Add(ours);
+    floor_pool.Add(floor);
   }
-  const std::string about =
-      absl::StrFormat("%d watchers of one prediction on %d connections, %d rounds",
-                      settings.watchers, settings.connections, settings.rounds);
+  add_pool(our_pool, &Figure::ours);
+  add_pool(floor_pool, &Figure::peers);
+  const std::string about = absl::StrFormat(
+      "%d watchers of one prediction on %d connections, %d rounds; updates of %d other predictions "
+      "during a fan-out: %d, the bare server's: %d",
+      settings.watchers, settings.connections, settings.rounds, kNeighbours,
+      our_pool.meanwhile.size(), floor_pool.meanwhile.size());
   std::printf("%s: median (minimum .. maximum)\n\n%s", about.c_str(), Table(figures).c_str());
   if (!settings.json_file.empty()) e2e::WriteFile(settings.json_file, Json(about, figures));
   return 0;
@@ -339,6 +331,9 @@ int Main(const Settings& settings) {
 }  // namespace dreamgate::bench
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == dreamgate::bench::kNeighboursMode) {
+    return dreamgate::bench::WatchNeighbours({argv + 2, argv + argc});
+  }
   dreamgate::bench::Settings settings;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
