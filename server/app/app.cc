@@ -48,9 +48,10 @@ absl::Status Named(absl::string_view setting, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(setting, ": ", status.message()));
 }
 
-absl::StatusOr<std::unique_ptr<upstream::ApiKey>> ReadApiKey(const Config& config) {
+absl::StatusOr<std::unique_ptr<upstream::ApiKey>> ReadApiKey(const Config& config,
+                                                             core::Events& events) {
   if (!config.api_key_file.empty()) {
-    auto key = upstream::ApiKey::FromFile(config.api_key_file);
+    auto key = upstream::ApiKey::FromFile(config.api_key_file, events);
     if (!key.ok()) return Named("--api-key-file", key.status());
     return key;
   }
@@ -177,7 +178,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(const Config& config) {
 }
 
 absl::Status App::ConnectUpstream() {
-  absl::StatusOr<std::unique_ptr<upstream::ApiKey>> key = ReadApiKey(config_);
+  absl::StatusOr<std::unique_ptr<upstream::ApiKey>> key = ReadApiKey(config_, metrics_);
   if (!key.ok()) return key.status();
   resolver_ = std::make_unique<net::Resolver>(loop_, net::ResolverOptions{});
   auto client = upstream::WaveSpeedClient::Create(loop_, *resolver_, metrics_, *std::move(key),
@@ -249,7 +250,8 @@ absl::Status App::StartWebhookReceiver() {
   options.port = config_.webhook_listen_address.port;
   options.path = std::string(absl::StripSuffix(url->path, "/"));
   if (!config_.webhook_tls_cert_file.empty()) {
-    auto tls = net::MakeServerTls(config_.webhook_tls_cert_file, config_.webhook_tls_key_file);
+    auto tls =
+        net::ServerTls::FromFiles(config_.webhook_tls_cert_file, config_.webhook_tls_key_file);
     if (!tls.ok()) return Named("--webhook-tls-cert-file, --webhook-tls-key-file", tls.status());
     options.tls = *std::move(tls);
   }

@@ -172,8 +172,8 @@ void AddWebhooks(Table& table) {
                 [](Config& c) -> std::string& { return c.webhook_secret_file; });
   table.AddFile(
       "webhook-tls-cert-file",
-      "Certificate chain (PEM) for callbacks. Without it they come in plain HTTP, from an "
-      "ingress that ends TLS.",
+      "Certificate chain (PEM) for callbacks. Reread when it or the key changes. Without it they "
+      "come in plain HTTP, from an ingress that ends TLS.",
       [](Config& c) -> std::string& { return c.webhook_tls_cert_file; });
   table.AddFile("webhook-tls-key-file", "Private key (PEM) of that certificate.",
                 [](Config& c) -> std::string& { return c.webhook_tls_key_file; });

@@ -63,4 +63,26 @@ absl::StatusOr<std::shared_ptr<TlsContext>> MakeServerTls(const std::string& cha
   return tls;
 }
 
+absl::StatusOr<std::unique_ptr<ServerTls>> ServerTls::FromFiles(
+    const std::string& chain_file, const std::string& key_file,
+    absl::AnyInvocable<absl::Time()> now) {
+  std::unique_ptr<ServerTls> result(new ServerTls(chain_file, key_file, std::move(now)));
+  if (absl::Status status = result->ReadFiles(); !status.ok()) return status;
+  return result;
+}
+
+absl::Status ServerTls::Refresh() {
+  if (!watched_.HaveChanged()) return absl::OkStatus();
+  absl::Status status = ReadFiles();
+  return status.ok() || !watched_.Refuse(status) ? absl::OkStatus() : status;
+}
+
+absl::Status ServerTls::ReadFiles() {
+  absl::StatusOr<std::shared_ptr<TlsContext>> context = MakeServerTls(chain_file_, key_file_);
+  if (!context.ok()) return context.status();
+  context_ = *std::move(context);
+  watched_.Accept();
+  return absl::OkStatus();
+}
+
 }  // namespace dreamgate::net

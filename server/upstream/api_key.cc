@@ -1,23 +1,19 @@
 #include "server/upstream/api_key.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cstring>
-#include <fstream>
+#include <cstddef>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "server/net/monotonic_clock.h"
 #include "server/wavespeed/request.h"
 
 namespace dreamgate::upstream {
 
 namespace {
 
-constexpr std::streamsize kLongestKey = 4096;
+constexpr size_t kLongestFile = 4096;
 
 absl::StatusOr<std::string> KeyIn(const std::string& text) {
   const std::string key(absl::StripAsciiWhitespace(text));
@@ -33,22 +29,12 @@ absl::StatusOr<std::string> KeyIn(const std::string& text) {
 }
 
 absl::StatusOr<std::string> ReadKeyFile(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(static_cast<size_t>(kLongestKey) + 1, '\0');
-  if (stream) stream.read(text.data(), kLongestKey + 1);
-  if (!stream.is_open() || stream.bad()) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot read the API key file \"", file, "\""));
-  }
-  const std::streamsize got = stream.gcount();
-  if (got > kLongestKey) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the API key file \"", file, "\" is longer than any key"));
-  }
-  text.resize(static_cast<size_t>(got));
-  absl::StatusOr<std::string> key = KeyIn(text);
+  const absl::StatusOr<std::string> text = net::ReadSmallFile(file, kLongestFile);
+  if (!text.ok()) return text.status();
+  absl::StatusOr<std::string> key = KeyIn(*text);
   if (!key.ok()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("cannot use the API key file \"", file, "\": ", key.status().message()));
+        absl::StrCat("cannot use \"", file, "\": ", key.status().message()));
   }
   return key;
 }
@@ -64,42 +50,40 @@ absl::StatusOr<std::unique_ptr<ApiKey>> ApiKey::FromText(const std::string& text
 }
 
 absl::StatusOr<std::unique_ptr<ApiKey>> ApiKey::FromFile(const std::string& file,
+                                                         core::Events& events,
                                                          absl::AnyInvocable<absl::Time()> now) {
   std::unique_ptr<ApiKey> result(new ApiKey());
-  result->file_ = file;
-  result->now_ = now ? std::move(now) : net::MonotonicNow;
-  result->version_ = VersionOf(file);  // before reading: a change in between is seen later
-  absl::StatusOr<std::string> key = ReadKeyFile(file);
-  if (!key.ok()) return key.status();
-  result->key_ = *std::move(key);
-  result->next_look_ = result->now_() + absl::Seconds(1);
+  result->source_.emplace(Source{file, net::WatchedFiles({file}, std::move(now)), events});
+  if (absl::Status status = result->ReadSource(); !status.ok()) return status;
   return result;
 }
 
+absl::Status ApiKey::ReadSource() {
+  absl::StatusOr<std::string> key = ReadKeyFile(source_->file);
+  if (!key.ok()) return key.status();
+  key_ = *std::move(key);
+  source_->watched.Accept();
+  return absl::OkStatus();
+}
+
 const std::string& ApiKey::Current() {
-  if (file_.empty()) return key_;
-  const absl::Time now = now_();
-  if (now < next_look_) return key_;
-  next_look_ = now + absl::Seconds(1);
-  if (VersionOf(file_) != version_) Reread();
+  if (source_.has_value() && source_->watched.HaveChanged()) RereadSource();
   return key_;
 }
 
 void ApiKey::Reread() {
-  if (file_.empty()) return;
-  const FileVersion version = VersionOf(file_);
-  absl::StatusOr<std::string> key = ReadKeyFile(file_);
-  if (!key.ok()) return;  // the version stays the old one, so the next look tries again
-  key_ = *std::move(key);
-  version_ = version;
+  if (!source_.has_value()) return;
+  source_->watched.Look();
+  RereadSource();
+}
+
+void ApiKey::RereadSource() {
+  const absl::Status status = ReadSource();
+  if (status.ok() || !source_->watched.Refuse(status)) return;
+  source_->events.Log(core::LogLevel::kWarning, "the API key stays as it was",
+                      {{"error", std::string(status.message())}});
 }
 
 std::string ApiKey::Fingerprint() { return wavespeed::KeyFingerprint(Current()); }
-
-ApiKey::FileVersion ApiKey::VersionOf(const std::string& file) {
-  struct stat facts {};
-  if (stat(file.c_str(), &facts) != 0) return {};
-  return {facts.st_ino, facts.st_size, absl::TimeFromTimespec(facts.st_mtim)};
-}
 
 }  // namespace dreamgate::upstream

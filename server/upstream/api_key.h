@@ -3,14 +3,15 @@
 #ifndef DREAMGATE_SERVER_UPSTREAM_API_KEY_H_
 #define DREAMGATE_SERVER_UPSTREAM_API_KEY_H_
 
-#include <sys/types.h>
-
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/core/ports.h"
+#include "server/net/watched_files.h"
 
 namespace dreamgate::upstream {
 
@@ -20,13 +21,14 @@ class ApiKey {
   // break in a header would be an injection).
   static absl::StatusOr<std::unique_ptr<ApiKey>> FromText(const std::string& text);
 
-  // The same rules, and the file must be readable; the Status names the file. `now` is a monotonic
-  // clock, the system's if empty.
+  // The same rules, and the file must be readable; the Status names the file. `events` outlives this.
+  // `now` is a monotonic clock, the system's if empty.
   static absl::StatusOr<std::unique_ptr<ApiKey>> FromFile(
-      const std::string& file, absl::AnyInvocable<absl::Time()> now = nullptr);
+      const std::string& file, core::Events& events,
+      absl::AnyInvocable<absl::Time()> now = nullptr);
 
   // The key to use now. Looks at the file at most once a second and rereads it if it has changed. A
-  // file that has become unusable leaves the last good key in place.
+  // file that has become unusable leaves the last good key in place and is logged.
   const std::string& Current();
 
   // Rereads the file at once: upstream has refused the key.
@@ -36,22 +38,20 @@ class ApiKey {
   std::string Fingerprint();
 
  private:
-  // Tells one version of the file from another without reading it.
-  struct FileVersion {
-    ino_t inode = 0;
-    off_t size = -1;
-    absl::Time modified;
-    friend bool operator==(const FileVersion&, const FileVersion&) = default;
+  // A file, how it is watched, and who is told of trouble with it.
+  struct Source {
+    std::string file;
+    net::WatchedFiles watched;
+    core::Events& events;
   };
 
   ApiKey() = default;
-  static FileVersion VersionOf(const std::string& file);
+  // What is in the file now becomes the key, if it is one.
+  absl::Status ReadSource();
+  void RereadSource();
 
   std::string key_;
-  std::string file_;  // empty: the key is fixed
-  FileVersion version_;
-  absl::Time next_look_ = absl::InfinitePast();
-  absl::AnyInvocable<absl::Time()> now_;
+  std::optional<Source> source_;  // unset: the key is fixed
 };
 
 }  // namespace dreamgate::upstream

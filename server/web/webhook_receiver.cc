@@ -100,6 +100,7 @@ struct WebhookReceiver::Listener : std::enable_shared_from_this<WebhookReceiver:
 
   void ServeOnLoop();
   void CloseOnLoop();
+  std::shared_ptr<net::TlsContext> CurrentTls();  // if TLS is spoken
   void Report(const WebhookRefusal& refusal);
 
   net::Loop& loop;
@@ -123,7 +124,8 @@ class WebhookReceiver::Listener::Connection
       : listener_(std::move(listener)), socket_(std::move(socket)) {
     listener_->connections.insert(this);
     if (listener_->options.tls != nullptr) {
-      tls_.emplace(socket_, listener_->options.tls->context);
+      context_ = listener_->CurrentTls();
+      tls_.emplace(socket_, context_->context);
     }
   }
   ~Connection() { listener_->connections.erase(this); }
@@ -320,6 +322,7 @@ class WebhookReceiver::Listener::Connection
 
   const std::shared_ptr<Listener> listener_;
   tcp::socket socket_;
+  std::shared_ptr<net::TlsContext> context_;  // what a renewed certificate takes the place of
   std::optional<ssl::stream<tcp::socket&>> tls_;
   beast::flat_buffer buffer_{kBufferLimit};
   std::optional<http::request_parser<http::string_body>> parser_;
@@ -348,6 +351,14 @@ void WebhookReceiver::Listener::CloseOnLoop() {
   closed = true;
   acceptor->CloseOnLoop();
   for (Connection* connection : connections) connection->CloseOnLoop();
+}
+
+std::shared_ptr<net::TlsContext> WebhookReceiver::Listener::CurrentTls() {
+  if (const absl::Status status = options.tls->Refresh(); !status.ok()) {
+    events.Log(core::LogLevel::kWarning, "the webhook certificate stays as it was",
+               {{"error", std::string(status.message())}});
+  }
+  return options.tls->context();
 }
 
 void WebhookReceiver::Listener::Report(const WebhookRefusal& refusal) {

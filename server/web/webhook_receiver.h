@@ -21,10 +21,10 @@
 namespace dreamgate::web {
 
 struct WebhookOptions {
-  std::string host = "127.0.0.1";        // an IP literal without brackets, or "localhost"
-  uint16_t port = 0;                     // 0: any free one
-  std::string path;                      // of the public URL, without a slash at its end
-  std::shared_ptr<net::TlsContext> tls;  // null: plain HTTP
+  std::string host = "127.0.0.1";       // an IP literal without brackets, or "localhost"
+  uint16_t port = 0;                    // 0: any free one
+  std::string path;                     // of the public URL, without a slash at its end
+  std::shared_ptr<net::ServerTls> tls;  // null: plain HTTP
   // For a handshake, for a whole request from the end of the one before, for it to be recorded, and
   // for its answer.
   absl::Duration timeout = absl::Seconds(10);

@@ -4,10 +4,9 @@
 #ifndef DREAMGATE_SERVER_WEB_WEBHOOK_SECRETS_H_
 #define DREAMGATE_SERVER_WEB_WEBHOOK_SECRETS_H_
 
-#include <sys/types.h>
-
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -15,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/core/ports.h"
+#include "server/net/watched_files.h"
 
 namespace dreamgate::web {
 
@@ -36,24 +36,16 @@ class WebhookSecrets {
   const std::vector<std::string>& Current();
 
  private:
-  // Tells one version of the file from another without reading it.
-  struct FileVersion {
-    ino_t inode = 0;
-    off_t size = -1;
-    absl::Time modified;
-    friend bool operator==(const FileVersion&, const FileVersion&) = default;
-  };
+  WebhookSecrets(const std::string& file, core::Events& events,
+                 absl::AnyInvocable<absl::Time()> now)
+      : file_(file), events_(events), watched_({file}, std::move(now)) {}
+  // What is in the file now becomes the secrets, if it is any.
+  absl::Status ReadFile();
 
-  explicit WebhookSecrets(core::Events& events) : events_(events) {}
-  static FileVersion VersionOf(const std::string& file);
-
+  const std::string file_;
   core::Events& events_;
-  std::string file_;
+  net::WatchedFiles watched_;
   std::vector<std::string> secrets_;
-  FileVersion version_;
-  std::string problem_;  // of the last look, if there was one
-  absl::Time next_look_;
-  absl::AnyInvocable<absl::Time()> now_;
 };
 
 }  // namespace dreamgate::web

@@ -2,40 +2,41 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <cstdio>
 #include <filesystem>
-#include <fstream>
+#include <memory>
 #include <string>
+#include <vector>
+
+#include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::upstream {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+class LoggedEvents : public core::Events {
+ public:
+  void Log(core::LogLevel, absl::string_view, const core::LogFields& fields) override {
+    for (const auto& [name, value] : fields) values.push_back(value);
+  }
+  std::vector<std::string> values;
+};
+
 class ApiKeyTest : public ::testing::Test {
  protected:
-  ApiKeyTest() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "dreamgate-key-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-    file_ = folder_ + "/key";
-  }
-  ~ApiKeyTest() override { std::filesystem::remove_all(folder_); }
-
-  // As mounted secrets change: a new file takes the old one's name.
-  void Replace(const std::string& text) {
-    std::ofstream(file_ + ".new") << text;
-    std::filesystem::rename(file_ + ".new", file_);
-  }
+  void Replace(const std::string& text) { folder_.Replace("key", text); }
 
   absl::StatusOr<std::unique_ptr<ApiKey>> Open() {
-    return ApiKey::FromFile(file_, [this] { return now_; });
+    return ApiKey::FromFile(file_, events_, [this] { return now_; });
   }
 
-  std::string folder_, file_;
+  const fakes::TemporaryFolder folder_;
+  const std::string file_ = folder_.File("key");
+  LoggedEvents events_;
   absl::Time now_ = absl::UnixEpoch();
 };
 
@@ -85,6 +86,18 @@ TEST_F(ApiKeyTest, RereadsAtOnceWhenUpstreamRefusedTheKey) {
   Replace("second");
   key->Reread();
   EXPECT_EQ(key->Current(), "second");
+}
+
+TEST_F(ApiKeyTest, SaysOnceWhyAFileCannotBeUsedAndDoesNotRepeatIt) {
+  Replace("first");
+  auto key = *Open();
+  Replace("not a key");
+  for (int i = 0; i < 3; ++i) {
+    now_ += absl::Seconds(1);
+    key->Current();
+    key->Reread();
+  }
+  EXPECT_THAT(events_.values, ElementsAre(AllOf(HasSubstr(file_), Not(HasSubstr("not a key")))));
 }
 
 TEST_F(ApiKeyTest, KeepsTheLastGoodKeyWhileTheFileIsUnusable) {

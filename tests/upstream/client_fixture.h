@@ -4,9 +4,6 @@
 #define DREAMGATE_TESTS_UPSTREAM_CLIENT_FIXTURE_H_
 
 #include <gtest/gtest.h>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 
 #include <future>
 #include <map>
@@ -18,6 +15,7 @@
 #include <vector>
 
 #include "server/upstream/wavespeed_client.h"
+#include "tests/fakes/temporary_folder.h"
 #include "tests/net/raw_server.h"
 #include "tests/net/signal.h"
 
@@ -31,23 +29,12 @@ constexpr char kTaskJson[] =
 class KeyFile {
  public:
   explicit KeyFile(const std::string& key) { Replace(key); }
-  ~KeyFile() { std::filesystem::remove_all(folder_); }
-  KeyFile(const KeyFile&) = delete;
-  KeyFile& operator=(const KeyFile&) = delete;
 
-  std::string path() const { return folder_ + "/key"; }
-  void Replace(const std::string& key) {
-    std::ofstream(folder_ + "/new") << key << "\n";
-    std::filesystem::rename(folder_ + "/new", path());
-  }
+  std::string path() const { return folder_.File("key"); }
+  void Replace(const std::string& key) { folder_.Replace("key", key + "\n"); }
 
  private:
-  static std::string MakeFolder() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "dreamgate-key-XXXXXX").string();
-    return mkdtemp(pattern.data());
-  }
-  const std::string folder_ = MakeFolder();
+  const fakes::TemporaryFolder folder_;
 };
 
 // Remembers what was reported.

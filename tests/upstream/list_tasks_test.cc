@@ -375,7 +375,7 @@ TEST_F(ListTasksTest, RereadsTheKeyThatUpstreamRefuses) {
       }
     }
   });
-  MakeClient(server.Url(), {}, *ApiKey::FromFile(key.path()));
+  MakeClient(server.Url(), {}, *ApiKey::FromFile(key.path(), events_));
   key.Replace("new-key");
   // The first may or may not have seen the new file yet; once refused, the next has.
   (void)List();

@@ -140,7 +140,7 @@ TEST_F(WaveSpeedClientTest, UsesTheNewKeyAfterTheOldOneWasRefused) {
       }
     }
   });
-  MakeClient(server.Url(), {}, *ApiKey::FromFile(key.path()));
+  MakeClient(server.Url(), {}, *ApiKey::FromFile(key.path(), events_));
   const std::string fingerprint = client_->KeyFingerprint();
   key.Replace("new-key");
   // The first may or may not have seen the new file yet; once refused, the next has.

@@ -7,6 +7,7 @@
 #include <openssl/ssl.h>
 
 #include <condition_variable>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -227,7 +228,7 @@ class WebhookReceiverTest : public ::testing::Test {
 
   uint16_t Start(WebhookOptions options = {}) {
     if (options.path.empty()) options.path = kPath;
-    auto secrets = WebhookSecrets::FromFile(file_, events_, [this] { return secrets_time_; });
+    auto secrets = WebhookSecrets::FromFile(file_, events_, [this] { return files_time_; });
     EXPECT_TRUE(secrets.ok()) << secrets.status();
     auto receiver = WebhookReceiver::Start(
         loop_, options, *std::move(secrets), clock_, events_,
@@ -241,7 +242,7 @@ class WebhookReceiverTest : public ::testing::Test {
 
   const std::string file_ =
       absl::StrCat(::testing::TempDir(), "webhook-secrets-", crypto::RandomHex(8));
-  absl::Time secrets_time_ = absl::UnixEpoch();  // touched while nothing is under way
+  absl::Time files_time_ = absl::UnixEpoch();  // touched while nothing is under way
   FixedClock clock_;
   SeenEvents events_;
   net::Loop loop_;
@@ -858,7 +859,7 @@ TEST_F(WebhookReceiverTest, ARotatedSecretIsTakenUpAndTheRetiredOneForgotten) {
   EXPECT_THAT(Exchange(port, third), StartsWith("HTTP/1.1 403 "));
   WriteSecrets(absl::StrCat(kSecondSecret, "\nwhsec_the-third\n"));
   EXPECT_THAT(Exchange(port, third), StartsWith("HTTP/1.1 403 "));  // not looked at yet
-  secrets_time_ += absl::Seconds(1);
+  files_time_ += absl::Seconds(1);
   EXPECT_THAT(Exchange(port, third), StartsWith("HTTP/1.1 204 "));
   EXPECT_THAT(Exchange(port, Message().Text()), StartsWith("HTTP/1.1 403 "));
 }
@@ -938,7 +939,10 @@ class WebhookTlsTest : public WebhookReceiverTest {
   WebhookOptions Tls(absl::Duration timeout = absl::Seconds(10)) {
     WebhookOptions options;
     options.timeout = timeout;
-    options.tls = net::MakeServerTls(certificates_.chain_file(), certificates_.key_file()).value();
+    options.tls =
+        net::ServerTls::FromFiles(certificates_.chain_file(), certificates_.key_file(), [this] {
+          return files_time_;
+        }).value();
     return options;
   }
 
@@ -955,6 +959,21 @@ TEST_F(WebhookTlsTest, CallbacksComeOverTls) {
   EXPECT_THAT(TlsExchange(port, certificates_.ca_file(), WithBody(large).Text()),
               StartsWith("HTTP/1.1 400 "));
   EXPECT_THAT(events_.Outcomes(), ElementsAre("accepted", "forged", "malformed"));
+}
+
+TEST_F(WebhookTlsTest, ARenewedCertificateIsShownToTheNextConnectionOnceItsKeyIsThereToo) {
+  const net_test::TestCertificates renewed("IP:127.0.0.1");
+  const uint16_t port = Start(Tls());
+  const auto overwrite = std::filesystem::copy_options::overwrite_existing;
+  std::filesystem::copy_file(renewed.chain_file(), certificates_.chain_file(), overwrite);
+  for (int i = 0; i < 2; ++i) {
+    files_time_ += absl::Seconds(1);
+    EXPECT_EQ(TlsExchange(port, renewed.ca_file(), Message().Text()), "no connection");
+  }
+  EXPECT_THAT(events_.Warnings(), ElementsAre(HasSubstr(certificates_.key_file())));
+  std::filesystem::copy_file(renewed.key_file(), certificates_.key_file(), overwrite);
+  files_time_ += absl::Seconds(1);
+  EXPECT_THAT(TlsExchange(port, renewed.ca_file(), Message().Text()), StartsWith("HTTP/1.1 204 "));
 }
 
 TEST_F(WebhookTlsTest, PlainHttpIsNotServedThen) {
