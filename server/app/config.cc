@@ -309,6 +309,11 @@ std::vector<std::string> ConfigWarnings(const Config& config) {
         "--absence-settle-time is not below --unresolved-timeout: a prediction is given up before "
         "history can show that it created no task");
   }
+  if (core.unresolved_timeout < config.late_answer_timeout) {
+    warnings.push_back(
+        "--unresolved-timeout is below --late-answer-timeout: a prediction is given up while the "
+        "answer that decides may still come");
+  }
   if (core.resend_after_absence > 0) {
     warnings.push_back(
         "--resend-after-absence is above 0: a request_id pays more than once if upstream's history "

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/app/settings.h"
-#include "tests/app/temp_folder.h"
+#include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::app {
 namespace {
@@ -64,7 +64,7 @@ TEST(ConfigTest, EveryDefaultIsAValueThatWouldBeAccepted) {
 }
 
 TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   const std::string file = folder.Write("file", "x");
   const auto line = Parse({"--listen-address=[::1]:1",
                            "--admin-address",
@@ -155,7 +155,7 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
 }
 
 TEST(ConfigTest, EverySettingCanBeGivenInTheEnvironmentAndInTheConfigFile) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   Config given;
   given.listen_address = {"127.0.0.1", 7};
   given.log_format = telemetry::LogFormat::kJson;
@@ -178,7 +178,7 @@ TEST(ConfigTest, EverySettingCanBeGivenInTheEnvironmentAndInTheConfigFile) {
 }
 
 TEST(ConfigTest, FlagsBeatTheEnvironmentWhichBeatsTheFileWhichBeatsTheDefault) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   const std::string file = folder.Write("config.toml",
                                         "# limits\n"
                                         "max-streams = 1\n"
@@ -194,7 +194,7 @@ TEST(ConfigTest, FlagsBeatTheEnvironmentWhichBeatsTheFileWhichBeatsTheDefault) {
 }
 
 TEST(ConfigTest, TheConfigFileCanBeNamedInTheEnvironmentAndAFlagNamesAnother) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   const std::string weak = folder.Write("weak.toml", "max-streams = 1\n");
   const std::string strong = folder.Write("strong.toml", "max-streams = 2\n");
   const auto one = Parse({}, {{"DREAMGATE_CONFIG", weak}});
@@ -261,7 +261,7 @@ TEST(ConfigTest, WhatKubernetesSetsForAServiceOfOurNameIsPassedOver) {
 }
 
 TEST(ConfigTest, AnUnknownKeyInTheConfigFileIsNamed) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   EXPECT_THAT(ErrorOf({"--config", folder.Write("config.toml", "max-steams = 5\n")}),
               StartsWith("max-steams: unknown setting in the --config file"));
 }
@@ -353,7 +353,7 @@ TEST(ConfigTest, ABadValueIsRefusedWithTheSettingsName) {
 }
 
 TEST(ConfigTest, ANumberMayHaveAFractionAndAnExponentAndNeedsNoQuotesInAFile) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   const std::string file =
       folder.Write("config.toml", "gets-per-video = 7.5\nmax-gets-per-second = 20\n");
   const auto from_file = Parse({"--config", file});
@@ -367,7 +367,7 @@ TEST(ConfigTest, ANumberMayHaveAFractionAndAnExponentAndNeedsNoQuotesInAFile) {
 }
 
 TEST(ConfigTest, ABadValueInTheEnvironmentOrTheFileIsRefusedToo) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   EXPECT_THAT(ErrorOf({"--config", folder.Write("number.toml", "gets-per-video = inf\n")}),
               StartsWith("--gets-per-video: "));
   EXPECT_THAT(ErrorOf({}, {{"DREAMGATE_POLL_MIN_INTERVAL", "often"}}),
@@ -377,14 +377,14 @@ TEST(ConfigTest, ABadValueInTheEnvironmentOrTheFileIsRefusedToo) {
 }
 
 TEST(ConfigTest, ACertificateNeedsItsKeyAndTheOtherWayRound) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   const std::string file = folder.Write("pem", "x");
   EXPECT_THAT(ErrorOf({"--tls-cert-file", file}), StartsWith("--tls-key-file: "));
   EXPECT_THAT(ErrorOf({"--tls-key-file", file}), StartsWith("--tls-cert-file: "));
 }
 
 TEST(ConfigTest, WebhooksNeedWhatBelongsToThem) {
-  TempFolder folder;
+  fakes::TemporaryFolder folder;
   const std::string file = folder.Write("file", "x");
   const std::vector<std::string> on = {"--webhook-public-url=https://hooks.example",
                                        "--webhook-secret-file=" + file};
@@ -462,7 +462,7 @@ TEST(ConfigTest, AnOpenDoorIsWarnedOf) {
   EXPECT_THAT(ConfigWarnings(line->config), ElementsAre(HasSubstr("--callers-file")));
 }
 
-TEST(ConfigTest, WhatWeakensNeverPaidTwiceIsWarnedOf) {
+TEST(ConfigTest, TimesAndResendsThatWeakenWhatIsPromisedAreWarnedOf) {
   const auto warnings = [](const std::vector<std::string>& arguments) {
     std::vector<std::string> all = {"--listen-address=127.0.0.1:0"};
     all.insert(all.end(), arguments.begin(), arguments.end());
@@ -477,6 +477,12 @@ TEST(ConfigTest, WhatWeakensNeverPaidTwiceIsWarnedOf) {
               ElementsAre(AllOf(HasSubstr("--resend-after-absence"), HasSubstr("pays"))));
   EXPECT_THAT(warnings({"--absence-settle-time=15m"}),
               ElementsAre(HasSubstr("not below --unresolved-timeout")));
+  EXPECT_THAT(warnings({"--unresolved-timeout=299s", "--late-answer-timeout=5m",
+                        "--absence-settle-time=1m"}),
+              ElementsAre(AllOf(HasSubstr("--unresolved-timeout"), HasSubstr("may still come"))));
+  EXPECT_THAT(
+      warnings({"--unresolved-timeout=5m", "--late-answer-timeout=5m", "--absence-settle-time=1m"}),
+      IsEmpty());
 }
 
 }  // namespace
