@@ -53,7 +53,7 @@ absl::StatusOr<std::optional<CurrentRow>> Operations::FindCurrent(const Predicti
 absl::Status Operations::RecordOutcome(const PredictionKey& key,
                                        const core::AttemptOutcome& outcome) {
   const absl::StatusOr<bool> recorded =
-      records_.RecordOutcome(key, outcome, PredecessorsOf(outcome.result));
+      records_.attempts().RecordOutcome(key, outcome, PredecessorsOf(outcome.result));
   if (!recorded.ok()) return recorded.status();
   if (!*recorded) {
     return RuleBroken(absl::StrCat("prediction ", key.prediction_id, " has no attempt number ",
@@ -82,7 +82,8 @@ absl::StatusOr<core::ReserveResult> Operations::Run(const core::Reservation& res
   if (!*inserted) return AnswerKnownRequestId(reservation);
 
   if (absl::Status status = records_.InsertTransition(key, first); !status.ok()) return status;
-  if (absl::Status status = records_.InsertAttempt(key, reservation.attempt); !status.ok()) {
+  if (absl::Status status = records_.attempts().InsertAttempt(key, reservation.attempt);
+      !status.ok()) {
     return status;
   }
   cache_.Put({.prediction = prediction, .rejected = false, .owner_epoch = owner_epoch_});
@@ -147,7 +148,7 @@ absl::StatusOr<core::ProposeResult> Operations::Run(const core::Proposal& propos
     if (!status.ok()) return status;
   }
   if (proposal.new_attempt.has_value()) {
-    absl::Status status = records_.InsertAttempt(key, *proposal.new_attempt);
+    absl::Status status = records_.attempts().InsertAttempt(key, *proposal.new_attempt);
     if (!status.ok()) return status;
   }
   cache_.Put({.prediction = next, .rejected = false, .owner_epoch = owner.epoch});
@@ -223,7 +224,7 @@ absl::StatusOr<std::vector<core::Unfinished>> Operations::Run(const TakeOverRequ
     if (loaded.ok()) {
       unfinished.push_back(*std::move(loaded));
     } else if (absl::IsDataLoss(loaded.status())) {
-      records_.NoteDamage(loaded.status());  // the others need not wait until somebody mends it
+      database_.NoteDamage(loaded.status());  // the others need not wait until somebody mends it
     } else {
       return loaded.status();
     }
@@ -234,7 +235,7 @@ absl::StatusOr<std::vector<core::Unfinished>> Operations::Run(const TakeOverRequ
 absl::StatusOr<core::Unfinished> Operations::LoadUnfinished(const PredictionKey& key) {
   const absl::StatusOr<std::optional<CurrentRow>> row = FindCurrent(key);
   if (!row.ok()) return row.status();
-  absl::StatusOr<std::optional<core::Attempt>> attempt = records_.LastAttempt(key);
+  absl::StatusOr<std::optional<core::Attempt>> attempt = records_.attempts().LastAttempt(key);
   if (!attempt.ok()) return attempt.status();
   if (!row->has_value() || !attempt->has_value()) {
     return DamageError("a prediction in flight has lost its attempt", key.prediction_id);
@@ -248,11 +249,11 @@ absl::StatusOr<core::Unfinished> Operations::LoadUnfinished(const PredictionKey&
 absl::StatusOr<core::AttemptReview> Operations::Run(const core::AttemptReviewQuery& query) {
   core::AttemptReview review;
   absl::StatusOr<std::vector<core::StoredAttempt>> open =
-      records_.OpenAttempts(query.started_after);
+      records_.attempts().OpenAttempts(query.started_after);
   if (!open.ok()) return open.status();
   review.open = *std::move(open);
   if (query.with_accepted) {
-    auto accepted = records_.AcceptedTasks(query.started_after);
+    auto accepted = records_.attempts().AcceptedTasks(query.started_after);
     if (!accepted.ok()) return accepted.status();
     review.accepted = *std::move(accepted);
   }
@@ -261,7 +262,7 @@ absl::StatusOr<core::AttemptReview> Operations::Run(const core::AttemptReviewQue
   std::sort(asked.begin(), asked.end());
   asked.erase(std::unique(asked.begin(), asked.end()), asked.end());
   for (std::string& upstream_id : asked) {
-    const absl::StatusOr<bool> bound = records_.IsBound(upstream_id);
+    const absl::StatusOr<bool> bound = records_.attempts().IsBound(upstream_id);
     if (!bound.ok()) return bound.status();
     if (*bound) review.bound.push_back(std::move(upstream_id));
   }
@@ -269,7 +270,8 @@ absl::StatusOr<core::AttemptReview> Operations::Run(const core::AttemptReviewQue
 }
 
 absl::StatusOr<core::StoredAttempt> Operations::Run(const FindAttemptRequest& request) {
-  absl::StatusOr<std::optional<core::StoredAttempt>> found = records_.FindAttempt(request.token);
+  absl::StatusOr<std::optional<core::StoredAttempt>> found =
+      records_.attempts().FindAttempt(request.token);
   if (!found.ok()) return found.status();
   if (!found->has_value()) return absl::NotFoundError("no attempt has this token");
   return **std::move(found);
@@ -278,7 +280,8 @@ absl::StatusOr<core::StoredAttempt> Operations::Run(const FindAttemptRequest& re
 absl::StatusOr<core::OrphanResult> Operations::Run(const core::OrphanRecord& record) {
   const core::Orphan& orphan = record.orphan;
   const PredictionKey key{.tenant = orphan.tenant, .prediction_id = orphan.prediction_id};
-  const absl::StatusOr<bool> has_attempt = records_.HasAttempt(key, orphan.attempt_number);
+  const absl::StatusOr<bool> has_attempt =
+      records_.attempts().HasAttempt(key, orphan.attempt_number);
   if (!has_attempt.ok()) return has_attempt.status();
   if (!*has_attempt) {
     return absl::NotFoundError(absl::StrCat("prediction ", orphan.prediction_id,
@@ -295,18 +298,19 @@ absl::StatusOr<core::OrphanResult> Operations::Run(const core::OrphanRecord& rec
 
 absl::StatusOr<bool> Operations::KeepOrphan(const core::OrphanRecord& record) {
   const core::Orphan& orphan = record.orphan;
-  const absl::StatusOr<bool> accepted = records_.IsAccepted(orphan.upstream_id);
+  const absl::StatusOr<bool> accepted = records_.attempts().IsAccepted(orphan.upstream_id);
   if (!accepted.ok()) return accepted.status();
   if (*accepted) return false;
-  const absl::StatusOr<std::optional<StoredOrphan>> found = records_.FindOrphan(orphan.upstream_id);
+  const absl::StatusOr<std::optional<StoredOrphan>> found =
+      records_.attempts().FindOrphan(orphan.upstream_id);
   if (!found.ok()) return found.status();
 
   if (!found->has_value()) {
     StoredOrphan fresh{.orphan = orphan, .end_time = std::nullopt, .outputs = record.outputs};
     if (record.ended) fresh.end_time = orphan.found_time;
-    if (absl::Status status = records_.InsertOrphan(fresh); !status.ok()) return status;
+    if (absl::Status status = records_.attempts().InsertOrphan(fresh); !status.ok()) return status;
     absl::Status status =
-        records_.OrphanAttempt(orphan, PredecessorsOf(core::AttemptResult::kOrphaned));
+        records_.attempts().OrphanAttempt(orphan, PredecessorsOf(core::AttemptResult::kOrphaned));
     if (!status.ok()) return status;
     return true;
   }
@@ -321,12 +325,12 @@ absl::StatusOr<bool> Operations::KeepOrphan(const core::OrphanRecord& record) {
   if (record.ended && !next.end_time.has_value()) next.end_time = orphan.found_time;
   if (!record.outputs.empty()) next.outputs = record.outputs;
   if (next.end_time == known.end_time && next.outputs == known.outputs) return false;
-  if (absl::Status status = records_.UpdateOrphan(next); !status.ok()) return status;
+  if (absl::Status status = records_.attempts().UpdateOrphan(next); !status.ok()) return status;
   return true;
 }
 
 absl::StatusOr<std::vector<core::Orphan>> Operations::Run(const ListOrphansRequest&) {
-  return records_.ListOrphans();
+  return records_.attempts().ListOrphans();
 }
 
 // ------------------------------------------------------------------------------------------- pruning

@@ -22,8 +22,13 @@ namespace dreamgate::ledger {
 
 class Operations {
  public:
-  Operations(Records& records, PredictionCache& cache, int64_t owner_epoch, absl::Duration lease)
-      : records_(records), cache_(cache), owner_epoch_(owner_epoch), lease_(lease) {}
+  Operations(Database& database, Records& records, PredictionCache& cache, int64_t owner_epoch,
+             absl::Duration lease)
+      : database_(database),
+        records_(records),
+        cache_(cache),
+        owner_epoch_(owner_epoch),
+        lease_(lease) {}
 
   // Errors with a reason (core::ReasonOf) say that the request breaks the port's rules; all others
   // come from the file. After an error the caller rolls back to where it began.
@@ -51,6 +56,7 @@ class Operations {
   absl::StatusOr<bool> KeepOrphan(const core::OrphanRecord& record);
   Ownership OwnedFrom(absl::Time time) const;
 
+  Database& database_;
   Records& records_;
   PredictionCache& cache_;
   const int64_t owner_epoch_;

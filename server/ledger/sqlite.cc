@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
-#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -73,6 +72,10 @@ bool Database::busy() const {
 bool Database::not_a_database() const { return (failure_code_ & 0xff) == SQLITE_NOTADB; }
 
 bool Database::corrupt() const { return (failure_code_ & 0xff) == SQLITE_CORRUPT; }
+
+void Database::NoteDamage(const absl::Status& status) {
+  if (absl::IsDataLoss(status)) damage_.emplace_back(status.message());
+}
 
 absl::Status Database::RewriteLog() {
   sqlite3_file* log = nullptr;
@@ -200,9 +203,10 @@ void Cursor::Concerns(absl::string_view prediction_id) {
   prediction_id_.assign(prediction_id.data(), prediction_id.size());
 }
 
-absl::Status Cursor::TakeDamage() {
-  if (!absl::IsDataLoss(status_)) return absl::OkStatus();
-  return std::exchange(status_, absl::OkStatus());
+bool Cursor::SkipIfDamaged() {
+  if (!absl::IsDataLoss(status_)) return false;
+  database_.NoteDamage(std::exchange(status_, absl::OkStatus()));
+  return true;
 }
 
 int64_t Cursor::Integer() {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -72,6 +73,11 @@ class Database {
   bool not_a_database() const;
   bool corrupt() const;
 
+  // Damaged rows, one line each, for whoever can tell the operator: those that were skipped, and those
+  // of the statuses noted that are DataLossErrors.
+  void NoteDamage(const absl::Status& status);
+  std::vector<std::string> TakeDamage() { return std::exchange(damage_, {}); }
+
   // Writes the write-ahead log over itself and syncs it. A sync that has failed, perhaps in an earlier
   // process, may leave pages of it that can be read and yet will never reach the disk: syncing again
   // does not write them again, and whatever is appended behind them is lost with them.
@@ -94,6 +100,7 @@ class Database {
   bool failed_ = false;
   absl::Status failure_;
   int failure_code_ = 0;  // SQLite's extended result code
+  std::vector<std::string> damage_;
 };
 
 // One use of a Statement: bind the parameters in order, step through the rows, read the columns in
@@ -124,7 +131,7 @@ class Cursor {
 
   // The next column of the row. One that holds nothing of the kind (a damaged row) makes status() a
   // DataLossError that names it, and reads as zero or empty: look at status() before using the row.
-  // Next() stops there, unless the damage is taken.
+  // Next() stops there, unless it is skipped.
   int64_t Integer();
   int32_t Integer32();
   std::string Text();  // and blobs
@@ -147,8 +154,8 @@ class Cursor {
   void RefuseColumn(absl::string_view why);
   // Which prediction the rows, from here on, are about: damage is told with it.
   void Concerns(absl::string_view prediction_id);
-  // What is damaged in the row, so that the next one can be read; OK if nothing is.
-  absl::Status TakeDamage();
+  // Whether the row just read is damaged. Then that is noted with the database, and Next() goes on.
+  bool SkipIfDamaged();
 
  private:
   template <typename Enum>

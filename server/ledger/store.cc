@@ -95,7 +95,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(StoreOptions options) {
 }
 
 absl::Status Store::StartEpoch() {
-  records_ = Records::Prepare(*database_);
+  records_ = std::make_unique<Records>(*database_);
   if (absl::Status status = records_->RaiseOwnerEpoch(); !status.ok()) return status;
   DREAMGATE_FAILPOINT("ledger.epoch_raised");
   const absl::StatusOr<int64_t> epoch = records_->OwnerEpoch();
@@ -127,7 +127,7 @@ absl::Status Store::Reopen() {
   absl::StatusOr<std::unique_ptr<Database>> database = ReopenLedgerFile(options_);
   if (!database.ok()) return database.status();
   database_ = *std::move(database);
-  records_ = Records::Prepare(*database_);
+  records_ = std::make_unique<Records>(*database_);
   const absl::StatusOr<int64_t> epoch = records_->OwnerEpoch();
   if (!epoch.ok()) return epoch.status();
   // The lock was free while the file was closed.
@@ -142,7 +142,7 @@ absl::Status Store::Reopen() {
 
 BatchResult Store::Apply(absl::Span<const Operation> batch) {
   BatchResult done = RunBatch(batch);
-  if (records_ != nullptr) done.damage = records_->TakeDamage();
+  if (database_ != nullptr) done.damage = database_->TakeDamage();
   return done;
 }
 
@@ -185,12 +185,12 @@ Result Store::RunUnderSavepoint(const Operation& operation) {
 }
 
 Result Store::RunOperation(const Operation& operation) {
-  Operations operations(*records_, *cache_, owner_epoch_, options_.lease);
+  Operations operations(*database_, *records_, *cache_, owner_epoch_, options_.lease);
   return std::visit(
       [&](const auto& request) -> Result {
         auto answer = operations.Run(request);
         if (!answer.ok()) {
-          records_->NoteDamage(StatusOf(answer));
+          database_->NoteDamage(StatusOf(answer));
           return Refused(operation, StatusOf(answer));
         }
         return Result(std::in_place_type<decltype(answer)>, std::move(answer));
