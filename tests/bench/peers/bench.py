@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 
@@ -17,6 +18,7 @@ import streams  # noqa: E402
 import submits  # noqa: E402
 from report import plain_table  # noqa: E402
 
+MOST_S = 600  # a server that hangs must not hang this
 ABOUT = (
     f"{polling.VIDEOS} videos of 83 to 253 s at once in real time with 1 watcher each, "
     f"{polling.CROWDED_VIDEOS} with {polling.WATCHERS} each, after {polling.LEARNED_FROM} videos "
@@ -63,4 +65,6 @@ if __name__ == "__main__":
         "--quick", action="store_true", help="videos a tenth as long: to try the bench, no figures"
     )
     parser.add_argument("--json", required=True)
-    asyncio.run(main(parser.parse_args()))
+    # Unwinds, so that no server is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    asyncio.run(asyncio.wait_for(main(parser.parse_args()), MOST_S))

@@ -166,7 +166,11 @@ async def run_sdk(simulator, prompts, calls=1, **options):
         stderr=subprocess.PIPE,
         env={**os.environ, "NODE_PATH": os.path.join(PEERS, "node_modules")},
     )
-    output, errors = await process.communicate(json.dumps(job).encode())
+    try:
+        output, errors = await process.communicate(json.dumps(job).encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
     videos = {video["prompt"]: video for video in map(json.loads, output.splitlines())}
     if process.returncode != 0 or len(videos) != len(prompts):
         raise RuntimeError(f"the SDK's client failed:\n{errors.decode()}")
