@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "tests/app/child_process.h"
-#include "tests/app/temp_folder.h"
+#include "tests/fakes/temporary_folder.h"
 #include "tests/web/raw_client.h"
 
 namespace dreamgate::app {
@@ -110,7 +110,7 @@ class AppTest : public ::testing::Test {
     return text;
   }
 
-  TempFolder folder_;
+  fakes::TemporaryFolder folder_;
 };
 
 TEST_F(AppTest, HelpGoesToStdoutAndIsNoError) {

@@ -11,8 +11,8 @@
 #include <string>
 #include <utility>
 
-#include "tests/app/temp_folder.h"
 #include "tests/fakes/fake_random.h"
+#include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::app {
 namespace {
@@ -50,7 +50,7 @@ class LedgerBackupTest : public ::testing::Test {
     return names;
   }
 
-  TempFolder folder_;
+  fakes::TemporaryFolder folder_;
   fakes::FakeRandom random_;
   std::string ledger_path_;
   std::string path_;  // asked for

@@ -14,7 +14,7 @@
 #include "tests/client/child_process.h"
 #include "tests/client/fake_video_service.h"
 #include "tests/client/raw_http_server.h"
-#include "tests/client/temporary_folder.h"
+#include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::client {
 namespace {
@@ -98,7 +98,7 @@ class CliTest : public testing::Test {
 
   const std::string video_ = std::string(100'000, 'v') + "the end";
   FakeVideoService service_;
-  TemporaryFolder folder_;
+  fakes::TemporaryFolder folder_;
 };
 
 // ------------------------------------------------------------------------------------------- submit
@@ -561,7 +561,7 @@ TEST_F(GenerateTest, AsJsonEndsWithTheFiles) {
 }
 
 TEST_F(GenerateTest, SeveralVideosGetNumbersInTheGivenFolder) {
-  std::filesystem::create_directory(folder_ / "out");
+  std::filesystem::create_directory(folder_.File("out"));
   ThenAWholeLife({cdn_.Url("/1"), cdn_.Url("/2")});
   cdn_.Then(OkAnswer("first"));
   cdn_.Then(OkAnswer("second"));
@@ -588,42 +588,42 @@ TEST_F(GenerateTest, ForceOverwrites) {
 }
 
 TEST_F(GenerateTest, ForceReplacesNoPipeAndPaysForNothing) {
-  ASSERT_EQ(mkfifo((folder_ / "pipe").c_str(), 0600), 0);
-  std::filesystem::create_symlink("pipe", folder_ / "link");
+  ASSERT_EQ(mkfifo(folder_.File("pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("pipe", folder_.File("link"));
   for (const std::string name : {"pipe", "link"}) {
     const ChildResult result = Run({"generate", "a cat", "-o", name, "--force"});
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_EQ(result.err, "error: --output: " + name + " is not a regular file\n");
   }
   EXPECT_THAT(service_.submits(), IsEmpty());
-  EXPECT_TRUE(std::filesystem::is_fifo(folder_ / "pipe"));
-  EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "link"));
+  EXPECT_TRUE(std::filesystem::is_fifo(folder_.File("pipe")));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_.File("link")));
 }
 
 TEST_F(GenerateTest, ForceWritesThroughASymbolicLink) {
-  std::filesystem::create_directory(folder_ / "videos");
+  std::filesystem::create_directory(folder_.File("videos"));
   folder_.Write("videos/cat.mp4", "old");
-  std::filesystem::create_symlink("videos/cat.mp4", folder_ / "link.mp4");
+  std::filesystem::create_symlink("videos/cat.mp4", folder_.File("link.mp4"));
   ThenAWholeLife({cdn_.Url("/v.mp4")});
   cdn_.Then(OkAnswer(video_));
   const ChildResult result = Run({"generate", "a cat", "-o", "link.mp4", "--force"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "link.mp4\n");
-  EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "link.mp4"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_.File("link.mp4")));
   EXPECT_EQ(folder_.Read("videos/cat.mp4"), video_);
-  EXPECT_THAT(folder_.files(), ElementsAre("link.mp4", "videos"));
+  EXPECT_THAT(folder_.Names(), ElementsAre("link.mp4", "videos"));
 }
 
 TEST_F(GenerateTest, ForceReplacesNoPipeThatItFindsOnlyAfterwards) {
-  ASSERT_EQ(mkfifo((folder_ / "p1.mp4").c_str(), 0600),
+  ASSERT_EQ(mkfifo(folder_.File("p1.mp4").c_str(), 0600),
             0);  // the name is known once there is an id
   ThenAWholeLife({cdn_.Url("/v.mp4")});
   cdn_.Then(OkAnswer(video_));
   const ChildResult result = Run({"generate", "a cat", "--force"});
   EXPECT_EQ(result.exit_code, 6);
   EXPECT_THAT(result.err, HasSubstr("./p1.mp4 is not a regular file"));
-  EXPECT_TRUE(std::filesystem::is_fifo(folder_ / "p1.mp4"));
-  EXPECT_THAT(folder_.files(), ElementsAre("p1.mp4"));
+  EXPECT_TRUE(std::filesystem::is_fifo(folder_.File("p1.mp4")));
+  EXPECT_THAT(folder_.Names(), ElementsAre("p1.mp4"));
 }
 
 TEST_F(GenerateTest, AFileThatAppearedMeanwhileIsNotOverwritten) {
@@ -634,7 +634,7 @@ TEST_F(GenerateTest, AFileThatAppearedMeanwhileIsNotOverwritten) {
   });
   const ChildResult result = Run({"generate", "a cat", "-o", "cat.mp4"});
   EXPECT_EQ(result.exit_code, 6);
-  EXPECT_THAT(folder_.files(), ElementsAre("cat.mp4"));
+  EXPECT_THAT(folder_.Names(), ElementsAre("cat.mp4"));
   EXPECT_EQ(folder_.Read("cat.mp4"), "somebody else's");
 }
 
@@ -671,7 +671,7 @@ TEST_F(GenerateTest, AFailedDownloadExits6WithTheAddressAndLeavesNoFile) {
   EXPECT_EQ(result.exit_code, 6);
   EXPECT_THAT(result.err, AllOf(HasSubstr("404"), HasSubstr(cdn_.Url("/v.mp4")),
                                 HasSubstr("--request-id mine")));
-  EXPECT_THAT(folder_.files(), IsEmpty());
+  EXPECT_THAT(folder_.Names(), IsEmpty());
 }
 
 TEST_F(GenerateTest, AFileThatCannotBeWrittenExits6AndLeavesNothing) {
@@ -683,7 +683,7 @@ TEST_F(GenerateTest, AFileThatCannotBeWrittenExits6AndLeavesNothing) {
   const ChildResult result = ChildProcess({"/bin/sh", "-c", command}, Options()).Finish();
   EXPECT_EQ(result.exit_code, 6);
   EXPECT_THAT(result.err, HasSubstr("cannot write ./p1.mp4.part: File too large"));
-  EXPECT_THAT(folder_.files(), IsEmpty());
+  EXPECT_THAT(folder_.Names(), IsEmpty());
 }
 
 TEST_F(GenerateTest, AFailedVideoExits5AndDownloadsNothing) {
@@ -693,7 +693,7 @@ TEST_F(GenerateTest, AFailedVideoExits5AndDownloadsNothing) {
     return grpc::Status::OK;
   });
   EXPECT_EQ(Run({"generate", "a cat"}).exit_code, 5);
-  EXPECT_THAT(folder_.files(), IsEmpty());
+  EXPECT_THAT(folder_.Names(), IsEmpty());
 }
 
 TEST_F(GenerateTest, CtrlCWhileWatchingTellsHowToResume) {
@@ -718,7 +718,7 @@ TEST_F(GenerateTest, CtrlCWhileDownloadingLeavesNoFile) {
   const ChildResult result = child.Finish();
   EXPECT_EQ(result.exit_code, 130);
   EXPECT_THAT(result.err, HasSubstr(cdn_.Url("/v.mp4")));
-  EXPECT_THAT(folder_.files(), IsEmpty());
+  EXPECT_THAT(folder_.Names(), IsEmpty());
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "tests/client/raw_http_server.h"
-#include "tests/client/temporary_folder.h"
+#include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::client {
 namespace {
@@ -22,18 +22,18 @@ class DownloadTest : public testing::Test {
  protected:
   DownloadResult Fetch(const std::string& url, DownloadOptions options = {}) {
     options.first_pause = 1ms;
-    return Download(url, folder_ / "v.mp4", options);
+    return Download(url, folder_.File("v.mp4"), options);
   }
 
   // The transfer failed with `error` in its words, and left nothing behind.
   void ExpectFailed(const DownloadResult& result, const std::string& error) {
     EXPECT_FALSE(result.ok);
     EXPECT_THAT(result.error, HasSubstr(error));
-    EXPECT_THAT(folder_.files(), IsEmpty());
+    EXPECT_THAT(folder_.Names(), IsEmpty());
   }
 
   const std::string video_ = std::string(200'000, 'v') + "the end";
-  TemporaryFolder folder_;
+  fakes::TemporaryFolder folder_;
   RawHttpServer server_;
 };
 
@@ -65,7 +65,7 @@ TEST_F(DownloadTest, AVideoIsStoredWholeAndReportsItsProgress) {
   EXPECT_EQ(received, video_.size());
   EXPECT_EQ(total, video_.size());
   EXPECT_EQ(folder_.Read("v.mp4"), video_);
-  EXPECT_THAT(folder_.files(), ElementsAre("v.mp4"));
+  EXPECT_THAT(folder_.Names(), ElementsAre("v.mp4"));
   EXPECT_THAT(server_.requests().at(0), HasSubstr("GET /v?sig=1 HTTP/1.1\r\n"));
 }
 
@@ -174,7 +174,7 @@ TEST_F(DownloadTest, AnExistingFileIsNotOverwritten) {
   EXPECT_FALSE(result.ok);
   EXPECT_THAT(result.error, HasSubstr("exists"));
   EXPECT_EQ(folder_.Read("v.mp4"), "old");
-  EXPECT_THAT(folder_.files(), ElementsAre("v.mp4"));
+  EXPECT_THAT(folder_.Names(), ElementsAre("v.mp4"));
 }
 
 TEST_F(DownloadTest, AnExistingFileIsOverwrittenIfAskedFor) {

@@ -1,11 +1,10 @@
 #include "client/cli/output_files.h"
+#include "tests/fakes/temporary_folder.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <filesystem>
-
-#include "tests/client/temporary_folder.h"
 
 namespace dreamgate::client {
 namespace {
@@ -17,8 +16,8 @@ TEST(OutputFilesTest, TheDefaultIsThePredictionsIdInTheCurrentFolder) {
 }
 
 TEST(OutputFilesTest, AFolderGetsTheUsualName) {
-  const TemporaryFolder folder;
-  EXPECT_EQ(OutputFiles(folder.path(), "p1", 1), Files{folder / "p1.mp4"});
+  const fakes::TemporaryFolder folder;
+  EXPECT_EQ(OutputFiles(folder.path(), "p1", 1), Files{folder.File("p1.mp4")});
 }
 
 TEST(OutputFilesTest, SeveralVideosAreNumberedBeforeTheExtension) {
@@ -32,32 +31,32 @@ TEST(OutputFilesTest, AnIdFromTheServerCannotLeadOutOfTheFolder) {
 }
 
 TEST(OutputFilesTest, WhatCannotWorkIsFoundBeforeAnythingIsPaidFor) {
-  const TemporaryFolder folder;
+  const fakes::TemporaryFolder folder;
   folder.Write("there", "x");
   EXPECT_EQ(CheckOutput("", false), "");
   EXPECT_EQ(CheckOutput(folder.path(), false), "");
-  EXPECT_EQ(CheckOutput(folder / "new.mp4", false), "");
-  EXPECT_NE(CheckOutput(folder / "there", false), "");
-  EXPECT_EQ(CheckOutput(folder / "there", true), "");
-  EXPECT_NE(CheckOutput(folder / "missing/new.mp4", true), "");
-  EXPECT_NE(CheckOutput(folder / "missing/", true), "");
+  EXPECT_EQ(CheckOutput(folder.File("new.mp4"), false), "");
+  EXPECT_NE(CheckOutput(folder.File("there"), false), "");
+  EXPECT_EQ(CheckOutput(folder.File("there"), true), "");
+  EXPECT_NE(CheckOutput(folder.File("missing/new.mp4"), true), "");
+  EXPECT_NE(CheckOutput(folder.File("missing/"), true), "");
 }
 
 TEST(OutputFilesTest, OnlyARegularFileMayBeOverwritten) {
-  const TemporaryFolder folder;
+  const fakes::TemporaryFolder folder;
   folder.Write("there", "x");
-  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
-  std::filesystem::create_symlink("there", folder / "link");
-  std::filesystem::create_symlink("pipe", folder / "link-to-pipe");
-  std::filesystem::create_symlink("missing", folder / "dangling");
-  EXPECT_EQ(CheckOutput(folder / "link", true), "");
-  EXPECT_NE(CheckOutput(folder / "link", false), "");
+  ASSERT_EQ(mkfifo(folder.File("pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("there", folder.File("link"));
+  std::filesystem::create_symlink("pipe", folder.File("link-to-pipe"));
+  std::filesystem::create_symlink("missing", folder.File("dangling"));
+  EXPECT_EQ(CheckOutput(folder.File("link"), true), "");
+  EXPECT_NE(CheckOutput(folder.File("link"), false), "");
   for (const char* name : {"pipe", "link-to-pipe", "dangling"}) {
-    EXPECT_EQ(CheckOutput(folder / name, true),
-              "--output: " + (folder / name) + " is not a regular file");
+    EXPECT_EQ(CheckOutput(folder.File(name), true),
+              "--output: " + (folder.File(name)) + " is not a regular file");
   }
-  EXPECT_EQ(FollowLinks(folder / "link"), folder / "there");
-  EXPECT_EQ(FollowLinks(folder / "there"), folder / "there");
+  EXPECT_EQ(FollowLinks(folder.File("link")), folder.File("there"));
+  EXPECT_EQ(FollowLinks(folder.File("there")), folder.File("there"));
 }
 
 }  // namespace

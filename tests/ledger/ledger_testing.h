@@ -1,12 +1,8 @@
-// What the ledger's tests share: a temporary folder, small reservations and proposals, and a store
+// What the ledger's tests share: small reservations and proposals, and a store
 // that is asked one operation at a time.
 #ifndef DREAMGATE_TESTS_LEDGER_LEDGER_TESTING_H_
 #define DREAMGATE_TESTS_LEDGER_LEDGER_TESTING_H_
 
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,24 +16,11 @@
 #include "gtest/gtest.h"
 #include "server/core/ports.h"
 #include "server/ledger/store.h"
+#include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::ledger {
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "ledger_test.XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
+using fakes::TemporaryFolder;
 
 inline absl::Time Second(int64_t second) { return absl::FromUnixSeconds(1'700'000'000 + second); }
 
