@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/error.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
@@ -24,6 +23,7 @@
 #include "server/net/loop_asio.h"
 #include "server/net/tls_asio.h"
 #include "server/net/url.h"
+#include "server/upstream/address_race.h"
 
 namespace dreamgate::upstream {
 
@@ -37,76 +37,6 @@ namespace {
 
 // More interim (1xx) answers than anybody sends.
 constexpr int kMostInterimAnswers = 32;
-
-// Connects to the first address that answers: the next one is tried when the one before failed or
-// has kept us waiting for the stagger. Owned by its handlers; ends when one wins, all failed or
-// Cancel.
-class AddressRace : public std::enable_shared_from_this<AddressRace> {
- public:
-  using Done = absl::AnyInvocable<void(absl::Status, std::optional<tcp::socket>) &&>;
-
-  AddressRace(net::Loop& loop, absl::Duration stagger, Done done)
-      : loop_(loop), stagger_(stagger), done_(std::move(done)) {}
-
-  void Start(const net::Addresses& addresses, uint16_t port) {
-    for (const std::string& text : addresses) {
-      error_code error;
-      const asio::ip::address address = asio::ip::make_address(text, error);
-      if (!error) endpoints_.emplace_back(address, port);
-    }
-    if (endpoints_.empty()) return Finish(absl::UnavailableError("no usable address"), {});
-    TryNext();
-  }
-
-  // `done` will not run; all sockets close.
-  void Cancel() {
-    done_ = nullptr;
-    stagger_timer_.reset();
-    sockets_.clear();
-  }
-
- private:
-  void TryNext() {
-    if (next_ == endpoints_.size()) return;
-    const tcp::endpoint endpoint = endpoints_[next_++];
-    auto socket = std::make_shared<tcp::socket>(net::AsioContext(loop_));
-    sockets_.push_back(socket);
-    ++running_;
-    socket->async_connect(endpoint,
-                          [self = shared_from_this(), socket, endpoint](const error_code& error) {
-                            self->OnConnected(*socket, endpoint, error);
-                          });
-    if (next_ < endpoints_.size()) {
-      stagger_timer_ = loop_.After(stagger_, [this] { TryNext(); });
-    }
-  }
-
-  void OnConnected(tcp::socket& socket, const tcp::endpoint& endpoint, const error_code& error) {
-    if (!done_) return;
-    --running_;
-    if (!error) return Finish(absl::OkStatus(), std::move(socket));
-    absl::StrAppend(&problems_, problems_.empty() ? "" : "; ", endpoint.address().to_string(), ": ",
-                    error.message());
-    if (next_ < endpoints_.size()) return TryNext();
-    if (running_ == 0) Finish(absl::UnavailableError(problems_), {});
-  }
-
-  void Finish(absl::Status status, std::optional<tcp::socket> socket) {
-    Done done = std::move(done_);
-    Cancel();
-    std::move(done)(std::move(status), std::move(socket));
-  }
-
-  net::Loop& loop_;
-  const absl::Duration stagger_;
-  Done done_;  // empty: over
-  std::vector<tcp::endpoint> endpoints_;
-  size_t next_ = 0;
-  int running_ = 0;
-  std::vector<std::shared_ptr<tcp::socket>> sockets_;
-  std::unique_ptr<net::LoopTimer> stagger_timer_;
-  std::string problems_;
-};
 
 class Connection : public HttpsConnection, public std::enable_shared_from_this<Connection> {
  public:
