@@ -1,8 +1,8 @@
 // Rows to values and back: the SQL statements that touch attempts and orphans, prepared once a
-// connection. Knows no rules. Owned by `Records`, private to this room. Runs inside whatever transaction
-// is open. A row that cannot be what it holds is a DataLossError that names the prediction and the
-// column; where all rows of a kind are read, it is left out and noted (Database::TakeDamage), so that it
-// holds up no other.
+// connection. Knows no rules. Owned by `Records`, private to this room. Runs inside whatever
+// transaction is open. A row that cannot be what it holds is a DataLossError that names the
+// prediction and the column; where all rows of a kind are read, it is left out and noted
+// (Database::TakeDamage), so that it holds up no other.
 #ifndef DREAMGATE_SERVER_LEDGER_ATTEMPT_RECORDS_H_
 #define DREAMGATE_SERVER_LEDGER_ATTEMPT_RECORDS_H_
 

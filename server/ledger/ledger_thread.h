@@ -1,6 +1,6 @@
 // The ledger as the core sees it: a queue in front of a Store on a thread of its own. Whatever has
-// queued up while a batch was committing becomes the next batch (group commit). Owned by app; called
-// on the loop, except Stop, which is for the main thread.
+// queued up while a batch was committing becomes the next batch (group commit). Owned by app;
+// called on the loop, except Stop, which is for the main thread.
 #ifndef DREAMGATE_SERVER_LEDGER_LEDGER_THREAD_H_
 #define DREAMGATE_SERVER_LEDGER_LEDGER_THREAD_H_
 
@@ -54,13 +54,14 @@ class LedgerThread final : public core::Ledger {
 
   // Copies the whole ledger into the new file `path` (mode 0600), a piece between any two batches,
   // one backup after the other. The copy opens as a ledger and has everything that was committed
-  // before the call. AlreadyExistsError if there is such a file, UnavailableError if it cannot be written,
-  // LEDGER_UNAVAILABLE if the ledger has trouble or stops meanwhile; then no file is left.
+  // before the call. AlreadyExistsError if there is such a file, UnavailableError if it cannot be
+  // written, LEDGER_UNAVAILABLE if the ledger has trouble or stops meanwhile; then no file is left.
   void Backup(std::string path, core::Completion<absl::Status> done);
 
   // Finishes everything queued but backups, which it gives up, posts the results, closes the file
   // (which frees its lock) and joins the thread. What is called afterwards completes with
-  // LEDGER_UNAVAILABLE. Idempotent. Not from the ledger thread; blocks for as long as the disk takes.
+  // LEDGER_UNAVAILABLE. Idempotent. Not from the ledger thread; blocks for as long as the disk
+  // takes.
   void Stop();
 
  private:
@@ -96,8 +97,8 @@ class LedgerThread final : public core::Ledger {
   core::Events& events_;
   const std::shared_ptr<Outlet> outlet_ = std::make_shared<Outlet>();
 
-  // Guards the next three; a leaf: nothing is called under it. Not absl::Mutex, whose packaged library
-  // ThreadSanitizer cannot see into.
+  // Guards the next three; a leaf: nothing is called under it. Not absl::Mutex, whose packaged
+  // library ThreadSanitizer cannot see into.
   std::mutex mutex_;
   std::vector<Pending> queue_;
   std::deque<BackupRequest> backups_;  // that wait

@@ -1,7 +1,7 @@
-// The admin port: /livez, /readyz, /metrics, /statusz and /backup over plain HTTP/1.1, on a listener of
-// its own.
-// Meant for probes, scrapers and operators, so it binds to loopback unless told otherwise, and caps
-// what a client can make it hold. Owned by app; works on the loop. This header is free of Beast.
+// The admin port: /livez, /readyz, /metrics, /statusz and /backup over plain HTTP/1.1, on a
+// listener of its own. Meant for probes, scrapers and operators, so it binds to loopback unless
+// told otherwise, and caps what a client can make it hold. Owned by app; works on the loop. This
+// header is free of Beast.
 #ifndef DREAMGATE_SERVER_WEB_ADMIN_SERVER_H_
 #define DREAMGATE_SERVER_WEB_ADMIN_SERVER_H_
 
@@ -38,15 +38,15 @@ struct AdminPages {
   absl::AnyInvocable<Readiness()> readiness;
   absl::AnyInvocable<std::string()> metrics;  // Prometheus text format
   absl::AnyInvocable<StatusReport()> status;
-  // Begins to make a copy of the ledger; not called again while one is being made or sent. An error's
-  // message is shown to whoever asked. Empty: there is no /backup.
+  // Begins to make a copy of the ledger; not called again while one is being made or sent. An
+  // error's message is shown to whoever asked. Empty: there is no /backup.
   absl::AnyInvocable<void(core::Completion<absl::StatusOr<BackupCopy>>)> backup;
 };
 
 class AdminServer {
  public:
-  // Binds and listens before it returns; serves once the loop runs. Unavailable if the address cannot
-  // be bound, InvalidArgument if it is none. `loop` is borrowed.
+  // Binds and listens before it returns; serves once the loop runs. Unavailable if the address
+  // cannot be bound, InvalidArgument if it is none. `loop` is borrowed.
   static absl::StatusOr<std::unique_ptr<AdminServer>> Start(net::Loop& loop, AdminOptions options,
                                                             AdminPages pages);
 
