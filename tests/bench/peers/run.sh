@@ -25,12 +25,8 @@ fi
 if ! cmp -s $peers/package.json "$made/package.json" || [ ! -d "$made/node_modules" ]; then
   echo "installing the SDK" >&2
   rm -rf "$made/node_modules"
-  cp $peers/package.json "$made/package.json.new"
-  mkdir -p "$made/npm"
-  cp $peers/package.json "$made/npm/package.json"
-  npm install --prefix "$made/npm" --silent --no-audit --no-fund --no-package-lock
-  mv "$made/npm/node_modules" "$made/node_modules"
-  mv "$made/package.json.new" "$made/package.json"
+  cp $peers/package.json "$made/package.json"
+  npm install --prefix "$made" --silent --no-audit --no-fund --no-package-lock
 fi
 "$made/venv/bin/python" -m grpc_tools.protoc -I proto --python_out="$made/stubs" \
   --grpc_python_out="$made/stubs" proto/dreamgate/v1/*.proto
