@@ -152,7 +152,7 @@ def main():
         print()
         print(plain_table([f for part in parts for f in part["figures"]]), end="")
     figures = [figure for part in parts for figure in part["figures"] if figure["target"]]
-    missed = [figure["figure"] for figure in figures if not figure["met"]]
+    missed = [figure["figure"].strip() for figure in figures if not figure["met"]]
     if not arguments.markdown:
         print(f"\n{len(figures) - len(missed)} of {len(figures)} targets met", end="")
         print("; missed: " + "; ".join(missed) if missed else "")
