@@ -13,6 +13,7 @@ class Bug:
 SUBMITTER = "server/core/submitter.cc"
 TRACKER = "server/core/tracker.cc"
 POLLER = "server/core/poller.cc"
+POLL_BUDGET = "server/core/poll_budget.cc"
 RECONCILER = "server/core/reconciler.cc"
 EVIDENCE = "server/core/evidence.cc"
 WATCH_HUB = "server/core/watch_hub.cc"
@@ -21,6 +22,9 @@ OPERATIONS = "server/ledger/operations.cc"
 STORE = "server/ledger/store.cc"
 LEDGER_FILE = "server/ledger/ledger_file.cc"
 RECORDS = "server/ledger/records.cc"
+WEBHOOK = "server/wavespeed/webhook.cc"
+WEBHOOK_REQUEST = "server/web/webhook_request.cc"
+RETRY_AFTER = "server/wavespeed/retry_after.cc"
 
 BUGS = [
     # ------------------------------------------------------------------------------------ one payment
@@ -150,4 +154,50 @@ BUGS = [
         "work in progress is forgotten, and its request_id pays again",
         ((RECORDS, "FROM predictions WHERE end_time < ? \"\n       \"AND (state >= ? OR rejected = 1) ORDER BY end_time LIMIT ?\"",
           "FROM predictions WHERE create_time < ? \"\n       \"AND state >= ? - 9 LIMIT ?\""),)),
+
+    # ------------------------------------------------------------------------------------ callbacks
+    Bug("take-an-old-callback",
+        "who has once seen a callback can repeat it for ever",
+        ((WEBHOOK, "absl::AbsDuration(now - *timestamp) <= kCallbackTolerance;",
+          "now - *timestamp > -kCallbackTolerance;"),)),
+    Bug("take-a-callback-that-anybody-signed",
+        "a stranger binds a task of his to somebody's prediction",
+        ((WEBHOOK, "fits |= crypto::ConstantTimeEquals(absl::AsciiStrToLower(entry), right);",
+          "fits |= entry.size() == right.size();"),)),
+    Bug("take-any-token",
+        "whatever a target ends with goes to the ledger as an attempt's token",
+        ((WEBHOOK_REQUEST, "  if (!IsToken(target)) return std::nullopt;\n",
+          "  if (!IsToken(target) && target.empty()) return std::nullopt;\n"),)),
+    Bug("answer-a-callback-before-it-is-recorded",
+        "a crash loses the only sign of a paid video, and upstream does not call again",
+        ((RECONCILER, "        Bind(*found, task, TransitionSource::kWebhook, std::move(done));\n",
+          "        std::move(done)(absl::OkStatus());\n"
+          "        Bind(*found, task, TransitionSource::kWebhook, [](absl::Status) {});\n"),)),
+    Bug("take-every-callback-for-the-known-task's",
+        "a second task of an attempt is paid for and lost",
+        ((RECONCILER, "        if (found->upstream_id == upstream_id) {", "        if (!found->upstream_id.empty()) {"),)),
+    Bug("rely-on-callbacks-for-ever",
+        "once callbacks stop coming, every video is seen late",
+        ((POLLER, "  ends_announced_ = announced ? std::min(ends_announced_ + 1, kEndsToTrust) : 0;\n",
+          "  if (announced) ends_announced_ = std::min(ends_announced_ + 1, kEndsToTrust);\n"),)),
+
+    # ------------------------------------------------------------------------------------ what upstream can bear
+    Bug("ask-during-retry-after",
+        "an upstream that asks for a pause gets none",
+        ((POLL_BUDGET, "now + std::min(*retry_after, kLongestPause)", "now + std::min(absl::ZeroDuration(), kLongestPause)"),)),
+    Bug("obey-every-retry-after",
+        "one absurd header stops all looks for a year",
+        ((POLL_BUDGET, "now + std::min(*retry_after, kLongestPause)", "now + std::max(*retry_after, kLongestPause)"),)),
+    Bug("go-on-after-a-429-as-before",
+        "an overloaded upstream is asked as often as before",
+        ((POLL_BUDGET, "rate_ = std::max(rate_ / 2, ", "rate_ = std::max(rate_, "),)),
+    Bug("save-up-looks",
+        "after a quiet night all is asked at once",
+        ((POLL_BUDGET, "  tokens_ = std::min(BurstAt(rate_), ", "  tokens_ = std::max(BurstAt(rate_), "),)),
+    Bug("let-the-youngest-look-go-first",
+        "of looks due at the same moment, those that asked first wait longest",
+        ((POLL_BUDGET, "  const Place place(due, asked_++);\n", "  const Place place(due, --asked_);\n"),)),
+    Bug("read-any-retry-after",
+        "a date of next year stops all submissions until then",
+        ((RETRY_AFTER, "  return std::clamp(wait, absl::ZeroDuration(), absl::Hours(1));\n", "  return wait;\n"),)),
 ]

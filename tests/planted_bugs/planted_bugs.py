@@ -3,8 +3,8 @@
 
 A test suite is worth what it would catch. Each bug in bugs.py is a mistake that somebody could make:
 two steps swapped, a check skipped, a commit forgotten. For each, the copy is changed, built, and judged
-by the deterministic simulation and by the unit tests; at least one must fail. The copy as it is must
-pass first.
+by the deterministic simulation and by the unit tests; at least one must fail, and the first thing that
+it complains of is printed. The copy as it is must pass first.
 
     tests/planted_bugs/planted_bugs.py              all of them
     tests/planted_bugs/planted_bugs.py NAME...      only these
@@ -14,12 +14,15 @@ Takes some seconds a bug on two cores once the compiler cache is filled. Exit co
 """
 
 import argparse
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from bugs import BUGS
@@ -28,11 +31,20 @@ ROOT = Path(__file__).resolve().parents[2]
 # What judges, in this order, each as the preset builds it.
 SEEDS = 1000
 JUDGES = {
-    "simulation": ["build/bench/tests/simulation/simulation", "--seeds", str(SEEDS), "--jobs", str(os.cpu_count())],
-    "core_test": ["build/dev/tests/core/core_test", "--gtest_brief=1"],
-    "ledger_test": ["build/dev/tests/ledger/ledger_test", "--gtest_brief=1"],
+    "simulation": ["build/bench/tests/simulation/simulation", "--first-failure",
+                   "--seeds", str(SEEDS), "--jobs", str(os.cpu_count())],
+    **{name: [f"build/dev/tests/{name.removesuffix('_test')}/{name}", "--gtest_brief=1", "--gtest_fail_fast"]
+       for name in ("core_test", "ledger_test", "wavespeed_test", "web_test")},
 }
 PATIENCE_SECONDS = 300  # a judge that hangs has noticed as well
+# The first line of a judge's output that says what is wrong: a seed's broken promise, or a test.
+COMPLAINT = re.compile(r"^(?:seed \d+: (.+)|\[  FAILED  \] ([\w./]+).*)$", re.MULTILINE)
+
+LONGEST_COMPLAINT = 150  # characters
+
+
+class BuildError(Exception):
+    pass
 
 
 def copy_source(target):
@@ -57,23 +69,40 @@ def compile_judge(source, name):
     return subprocess.run(["ninja", "-C", f"build/{preset}", name], cwd=source, capture_output=True, text=True)
 
 
-def failing_judges(source, all_of_them):
-    """The names of those that fail; the first only, unless all are asked for."""
-    failing = []
+def complaint_of(source, command):
+    """What the judge complains of; None if it passes."""
+    try:
+        done = subprocess.run([source / command[0], *command[1:]], timeout=PATIENCE_SECONDS,
+                              capture_output=True, text=True, errors="replace")
+    except subprocess.TimeoutExpired:
+        return f"it does not end within {PATIENCE_SECONDS} s"
+    if done.returncode == 0:
+        return None
+    found = COMPLAINT.search(done.stdout)
+    return (found[1] or found[2]) if found else f"it ends with {done.returncode}"
+
+
+def complaints(source, all_judges, passed):
+    """What the judges complain of, by name; the first only, unless all are asked for.
+
+    `passed` holds the programs that have passed before, as digests: a bug that does not reach one of
+    them leaves nothing to ask it. Whatever passes now is added.
+    """
+    result = {}
     for name, command in JUDGES.items():
         built = compile_judge(source, name)
         if built.returncode != 0:
-            sys.exit(f"{name} does not build:\n{built.stdout[-3000:]}")
-        try:
-            code = subprocess.run([source / command[0], *command[1:]], timeout=PATIENCE_SECONDS,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
-        except subprocess.TimeoutExpired:
-            code = -1
-        if code != 0:
-            failing.append(name)
-            if not all_of_them:
+            raise BuildError(f"{name} does not build:\n{built.stdout[-3000:]}")
+        digest = hashlib.sha256((source / command[0]).read_bytes()).hexdigest()
+        if digest in passed:
+            continue
+        if complaint := complaint_of(source, command):
+            result[name] = complaint
+            if not all_judges:
                 break
-    return failing
+        else:
+            passed.add(digest)
+    return result
 
 
 def plant(source, bug):
@@ -109,24 +138,34 @@ def main():
         return 0
 
     survivors = []
+    caught_by = Counter()
+    passed = set()
     with tempfile.TemporaryDirectory(prefix="dreamgate-bugs-") as scratch:
         source = Path(scratch) / "source"
         copy_source(source)
         configure(source)
-        if failing := failing_judges(source, all_of_them=True):
-            sys.exit(f"without any bug, these fail already: {', '.join(failing)}")
+        if failing := complaints(source, all_judges=True, passed=passed):
+            sys.exit(f"without any bug, these complain already: {failing}")
         print(f"{'(none)':{width}}  passes", flush=True)
         for bug in bugs:
             began = time.monotonic()
             before = plant(source, bug)
-            failing = failing_judges(source, options.all_judges)
+            try:
+                failing = complaints(source, options.all_judges, passed)
+            except BuildError as error:
+                print(f"{bug.name}: {error}", file=sys.stderr)
+                failing = {}  # a bug that nobody can make proves nothing
+            caught_by.update(failing.keys())
             if not failing:
                 survivors.append(bug.name)
             for path, content in before.items():
                 path.write_text(content)
             verdict = f"caught by {', '.join(failing)}" if failing else "SURVIVES"
             print(f"{bug.name:{width}}  {verdict}  ({time.monotonic() - began:.0f} s)", flush=True)
-    print(f"{len(bugs)} bugs planted, {len(bugs) - len(survivors)} caught")
+            for complaint in failing.values():
+                print(f"{'':{width}}    {complaint[:LONGEST_COMPLAINT]}", flush=True)
+    shares = ", ".join(f"{count} by {name}" for name, count in caught_by.most_common())
+    print(f"{len(bugs)} bugs planted, {len(bugs) - len(survivors)} caught: {shares}")
     return 1 if survivors else 0
 
 
