@@ -480,16 +480,6 @@ void WatchCrowd::Compare(const v1::Prediction& prediction) {
   }
 }
 
-int WatchCrowd::watchers_stalled() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return stalled_;
-}
-
-int WatchCrowd::watchers_waiting() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return options_.watchers - done_;
-}
-
 WatchCrowdTotals WatchCrowd::totals() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return totals_;

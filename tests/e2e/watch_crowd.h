@@ -76,8 +76,6 @@ class WatchCrowd {
   // Whether what the watchers have seen is what `prediction`, as of now, says has happened.
   void Compare(const v1::Prediction& prediction);
 
-  int watchers_stalled() const;  // for ever, and not yet ended
-  int watchers_waiting() const;  // all that have not seen the end
   WatchCrowdTotals totals() const;
   std::vector<std::string> violations() const;  // the first ones
   // How many times what was shown broke a guarantee. Not counted: who still waits for the end.
