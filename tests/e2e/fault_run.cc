@@ -122,15 +122,19 @@ class Run {
 
   int Finish() {
     const absl::Time start = absl::Now();
-    for (uint64_t round = 1; round <= arguments_.rounds; ++round) PlayRound(round);
+    for (uint64_t round = 1; round <= arguments_.rounds; ++round) {
+      // What follows is the soak.
+      if (round == arguments_.restarts + 1 && !arguments_.short_pace) world_.FillMemory();
+      PlayRound(round);
+    }
     JudgeLooks();
     Summarize(absl::Now() - start);
     return violations_ == 0 ? 0 : 1;
   }
 
  private:
-  // The first rounds after the last restart are warm-up.
-  static constexpr size_t kWarmUp = 2;
+  // The first round after the last one with a restart is warm-up.
+  static constexpr size_t kWarmUp = 1;
   // Chance decides what looks cost under faults; watchers would show as a multiple.
   static constexpr double kMostRatioOfGets = 1.5;
 
@@ -218,8 +222,7 @@ class Run {
   std::vector<double> SoakMegabytes() const {
     std::vector<double> megabytes;
     for (const RoundReport& round : rounds_) {
-      if (round.restarted) megabytes.clear();
-      megabytes.push_back(round.megabytes);
+      if (!round.restarted) megabytes.push_back(round.megabytes);
     }
     if (megabytes.size() < kWarmUp + 3) return {};
     return {megabytes.begin() + kWarmUp, megabytes.end()};

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdlib>
 #include <iostream>
-#include <mutex>
 #include <random>
 #include <thread>
 #include <utility>
@@ -90,6 +89,11 @@ class Chance {
 // Prompts differ within their first words.
 std::string RequestIdFor(const std::string& prompt) {
   return absl::StrReplaceAll(prompt.substr(0, 60), {{" ", "-"}});
+}
+
+// Longer than the window of those that stall.
+std::string LongPrompt(const std::string& beginning) {
+  return absl::StrCat(beginning, " ", std::string(1500, 'z'));
 }
 
 struct FaultShare {
@@ -237,8 +241,8 @@ std::unique_ptr<v1::VideoService::Stub> FaultWorld::CalmStub() const {
 }
 
 // A caller that asks again with the same request_id until it is answered.
-std::optional<v1::Prediction> FaultWorld::SubmitOne(const std::string& prompt) {
-  const auto stub = CalmStub();
+std::optional<v1::Prediction> FaultWorld::SubmitOne(v1::VideoService::Stub& stub,
+                                                    const std::string& prompt) {
   const absl::Time deadline = absl::Now() + options_.pace.patience;
   v1::SubmitVideoRequest request;
   request.set_request_id(RequestIdFor(prompt));
@@ -248,47 +252,40 @@ std::optional<v1::Prediction> FaultWorld::SubmitOne(const std::string& prompt) {
     context.set_wait_for_ready(true);
     context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
     v1::SubmitVideoResponse response;
-    if (stub->SubmitVideo(&context, request, &response).ok()) return response.prediction();
+    if (stub.SubmitVideo(&context, request, &response).ok()) return response.prediction();
     absl::SleepFor(absl::Milliseconds(50));  // what refuses at once may take a moment to accept
   }
   return std::nullopt;
 }
 
-std::vector<FaultWorld::Submission> FaultWorld::SubmitAll(const SceneOptions& options,
-                                                          SceneReport& report) {
+std::vector<FaultWorld::Submission> FaultWorld::SubmitAll(const std::vector<std::string>& prompts) {
   constexpr int kCallers = 16;
-  Chance chance(options.seed);
-  std::vector<Submission> submissions(options_.predictions);
-  for (size_t i = 0; i < submissions.size(); ++i) {
-    // Longer than the window of those that stall.
-    submissions[i].prompt = absl::StrCat("a kite ", i, " in scene ", options.name, " ",
-                                         std::string(1500, static_cast<char>('a' + i % 26)));
-    simulator_->SetScheduleForPrompt(submissions[i].prompt, DrawLife(chance, options_.pace));
-    simulator_->SetWebhookBehaviorForPrompt(
-        submissions[i].prompt,
-        options.faults ? DrawCallback(chance, options_.pace.late_callback) : WebhookBehavior());
-  }
+  std::vector<Submission> submissions(prompts.size());
   std::atomic<size_t> next = 0;
-  std::mutex mutex;
   std::vector<std::thread> callers;
   for (int i = 0; i < kCallers; ++i) {
     callers.emplace_back([&] {
-      for (size_t mine; (mine = next++) < submissions.size();) {
-        auto prediction = SubmitOne(submissions[mine].prompt);
-        if (prediction) {
-          submissions[mine].prediction = *std::move(prediction);
-          continue;
-        }
-        const std::lock_guard<std::mutex> lock(mutex);
-        report.violations.push_back(absl::StrCat("no answer to the submission of ",
-                                                 submissions[mine].prompt.substr(0, 60)));
+      const auto stub = CalmStub();
+      for (size_t mine; (mine = next++) < prompts.size();) {
+        submissions[mine] = {prompts[mine], SubmitOne(*stub, prompts[mine])};
       }
     });
   }
   for (std::thread& caller : callers) caller.join();
-  std::erase_if(submissions,
-                [](const Submission& submission) { return submission.prediction.id().empty(); });
   return submissions;
+}
+
+std::vector<std::string> FaultWorld::Prepare(const SceneOptions& options) {
+  Chance chance(options.seed);
+  std::vector<std::string> prompts;
+  for (uint64_t i = 0; i < options_.predictions; ++i) {
+    prompts.push_back(LongPrompt(absl::StrCat("a kite ", i, " in scene ", options.name)));
+    simulator_->SetScheduleForPrompt(prompts.back(), DrawLife(chance, options_.pace));
+    simulator_->SetWebhookBehaviorForPrompt(
+        prompts.back(),
+        options.faults ? DrawCallback(chance, options_.pace.late_callback) : WebhookBehavior());
+  }
+  return prompts;
 }
 
 SceneReport FaultWorld::Play(const SceneOptions& options) {
@@ -301,10 +298,16 @@ SceneReport FaultWorld::Play(const SceneOptions& options) {
   }
   const size_t gets_before = simulator_->Count("GET", "/api/v3/predictions/");
   const size_t tasks_before = simulator_->TasksCreated();
-  const std::vector<Submission> submissions = SubmitAll(options, report);
-  if (submissions.empty()) return report;
+  const std::vector<Submission> submissions = SubmitAll(Prepare(options));
   std::vector<v1::Prediction> predictions;
-  for (const Submission& submission : submissions) predictions.push_back(submission.prediction);
+  for (const Submission& submission : submissions) {
+    if (submission.prediction) {
+      predictions.push_back(*submission.prediction);
+    } else {
+      report.violations.push_back("no answer to " + RequestIdFor(submission.prompt));
+    }
+  }
+  if (predictions.empty()) return report;
   const absl::Time opening = absl::Now();
   WatchCrowd crowd(
       {.watchers = options.watchers,
@@ -373,8 +376,8 @@ void FaultWorld::AwaitStalled(WatchCrowd& crowd, absl::Time start) {
   if (!crowd.WaitForAll(options_.pace.patience)) crowd.AccuseTheWaiting();
 }
 
-std::optional<v1::Prediction> FaultWorld::WaitUntilTerminal(const std::string& id) {
-  const auto stub = CalmStub();
+std::optional<v1::Prediction> FaultWorld::WaitUntilTerminal(v1::VideoService::Stub& stub,
+                                                            const std::string& id) {
   const absl::Time deadline = absl::Now() + options_.pace.patience;
   std::optional<v1::Prediction> latest;
   while (absl::Now() < deadline) {
@@ -384,7 +387,7 @@ std::optional<v1::Prediction> FaultWorld::WaitUntilTerminal(const std::string& i
     v1::GetPredictionRequest request;
     request.set_prediction_id(id);
     v1::GetPredictionResponse response;
-    if (stub->GetPrediction(&context, request, &response).ok()) {
+    if (stub.GetPrediction(&context, request, &response).ok()) {
       latest = response.prediction();
       if (core::IsTerminal(static_cast<core::State>(latest->state()))) return latest;
     }
@@ -395,9 +398,11 @@ std::optional<v1::Prediction> FaultWorld::WaitUntilTerminal(const std::string& i
 
 void FaultWorld::Judge(WatchCrowd& crowd, const std::vector<Submission>& submissions,
                        SceneReport& report) {
+  const auto stub = CalmStub();
   for (const Submission& submission : submissions) {
-    const std::string& id = submission.prediction.id();
-    const std::optional<v1::Prediction> prediction = WaitUntilTerminal(id);
+    if (!submission.prediction) continue;
+    const std::string& id = submission.prediction->id();
+    const std::optional<v1::Prediction> prediction = WaitUntilTerminal(*stub, id);
     if (!prediction) {
       report.violations.push_back(absl::StrCat("prediction ", id, " is gone"));
       continue;
@@ -424,14 +429,27 @@ void FaultWorld::Judge(WatchCrowd& crowd, const std::vector<Submission>& submiss
 }
 
 void FaultWorld::EarnTrust() {
+  constexpr int kVideos = 4;
+  for (int i = 0; i < kVideos; ++i) MakeQuickVideos(1);
+}
+
+void FaultWorld::FillMemory() {
+  constexpr size_t kVideos = 12'000;  // measured: flat from there on, over as many again
+  MakeQuickVideos(kVideos);
+}
+
+void FaultWorld::MakeQuickVideos(size_t count) {
   simulator_->ClearFaults();
-  for (int i = 0; i < 4; ++i) {
-    static int number = 0;
-    const std::string prompt = absl::StrCat("a warm wind ", ++number);
+  std::vector<std::string> prompts;
+  for (size_t i = 0; i < count; ++i) {
+    prompts.push_back(LongPrompt(absl::StrCat("a warm wind ", ++quick_videos_)));
     simulator_->SetScheduleForPrompt(
-        prompt, Schedule::Completing(absl::ZeroDuration(), absl::Milliseconds(30)));
-    simulator_->SetWebhookBehaviorForPrompt(prompt, WebhookBehavior());
-    if (const auto prediction = SubmitOne(prompt)) WaitUntilTerminal(prediction->id());
+        prompts.back(), Schedule::Completing(absl::ZeroDuration(), absl::Milliseconds(30)));
+    simulator_->SetWebhookBehaviorForPrompt(prompts.back(), WebhookBehavior());
+  }
+  const auto stub = CalmStub();
+  for (const Submission& submission : SubmitAll(prompts)) {
+    if (submission.prediction) WaitUntilTerminal(*stub, submission.prediction->id());
   }
 }
 

@@ -81,6 +81,8 @@ class FaultWorld {
   int64_t ServerMemory() const;  // resident, in bytes
   // Videos that end with callbacks, until the server relies on them.
   void EarnTrust();
+  // More predictions than the server remembers, so that its memory of them does not look like growth.
+  void FillMemory();
   // Connections broken so far.
   uint64_t cuts() const { return proxy_.cuts(); }
   const Pace& pace() const { return options_.pace; }
@@ -88,15 +90,19 @@ class FaultWorld {
  private:
   struct Submission {
     std::string prompt;
-    v1::Prediction prediction;
+    std::optional<v1::Prediction> prediction;  // unset: there was no answer
   };
 
   void StartServer();
   void RestartServer(int signal);
   std::unique_ptr<v1::VideoService::Stub> CalmStub() const;
-  std::vector<Submission> SubmitAll(const SceneOptions& options, SceneReport& report);
-  std::optional<v1::Prediction> SubmitOne(const std::string& prompt);
-  std::optional<v1::Prediction> WaitUntilTerminal(const std::string& id);
+  // The prompts of a scene; upstream knows what will become of each.
+  std::vector<std::string> Prepare(const SceneOptions& options);
+  std::vector<Submission> SubmitAll(const std::vector<std::string>& prompts);
+  std::optional<v1::Prediction> SubmitOne(v1::VideoService::Stub& stub, const std::string& prompt);
+  std::optional<v1::Prediction> WaitUntilTerminal(v1::VideoService::Stub& stub,
+                                                  const std::string& id);
+  void MakeQuickVideos(size_t count);
   void Disturb(WatchCrowd& crowd, const SceneOptions& options,
                const std::vector<Submission>& submissions);
   void EndOutage(const std::vector<Submission>& submissions);
@@ -110,6 +116,7 @@ class FaultWorld {
   TcpProxy calm_proxy_;
   std::unique_ptr<Server> server_;
   int restarts_ = 0;
+  uint64_t quick_videos_ = 0;
 };
 
 }  // namespace dreamgate::e2e
