@@ -144,18 +144,19 @@ class Run {
     const uint64_t seed = arguments_.seed * 1000 + number * 10;
     const int crowd = static_cast<int>(arguments_.watchers);
     const auto name = [number](const char* scene) { return absl::StrCat(number, " ", scene); };
+    // The same seed for the first two: upstream fails the same looks, at videos that take as long.
     SceneReport report = Play({.name = name("few"),
                                .watchers = static_cast<int>(arguments_.predictions),
                                .crowded = false,
                                .seed = seed},
                               round);
     round.gets_few = report.gets_per_video;
-    report = Play(
-        {.name = name("crowd"), .watchers = crowd, .restart = round.restarted, .seed = seed + 1},
-        round);
+    report =
+        Play({.name = name("crowd"), .watchers = crowd, .restart = round.restarted, .seed = seed},
+             round);
     round.gets_crowd = report.gets_per_video;
     world_.EarnTrust();
-    report = Play({.name = name("healthy"), .watchers = crowd, .faults = false, .seed = seed + 2},
+    report = Play({.name = name("healthy"), .watchers = crowd, .faults = false, .seed = seed + 1},
                   round);
     round.gets_healthy = report.gets_per_video;
     round.megabytes = static_cast<double>(world_.ServerMemory()) / 1e6;

@@ -121,7 +121,7 @@ void FailLooks(simulator::Simulator& simulator, double percent, absl::Duration s
     return fault;
   };
   const double part = percent / 100;
-  // Few 429s: after one the server asks so rarely for a while that other faults would not be met.
+  // Few 429s: after one the server asks less for a while, and other faults would not be met.
   AddShares(simulator,
             {{8 * part, get({.action = FaultAction::kResetBeforeRequest})},
              {23 * part, get({.status = 500})},
@@ -206,13 +206,11 @@ int64_t FaultWorld::ServerMemory() const { return bench::ResidentBytes(server_->
 void FaultWorld::StartServer() {
   std::vector<std::string> server_arguments = {
       "--webhook-public-url=https://hooks.example/dreamgate",
-      "--webhook-listen-address=127.0.0.1:0",
-      "--webhook-secret-file=" + folder_.File("secret"),
-      "--max-streams=0",
-      "--max-streams-per-peer=0",
-      "--heartbeat-interval=5s",
+      "--webhook-listen-address=127.0.0.1:0", "--webhook-secret-file=" + folder_.File("secret"),
+      "--max-streams=0", "--max-streams-per-peer=0", "--heartbeat-interval=5s",
       "--shutdown-timeout=3s",
-      "--log-level=error"};
+      // Without a limit, one 429 decides what all looks of a scene come to.
+      "--max-gets-per-second=200", "--log-level=error"};
   server_arguments.insert(server_arguments.end(), options_.pace.server_arguments.begin(),
                           options_.pace.server_arguments.end());
   server_.reset();
