@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace dreamgate::core {
 namespace {
@@ -16,15 +17,18 @@ constexpr double kLeastFullRate = 1;
 constexpr double kLeastShare = 1.0 / 32;
 // A wait computed to end with a whole token may end a rounding error short of it.
 constexpr double kWholeToken = 1 - 1e-6;
+// While the rate is coming back, a wait computed from it is soon too long.
+constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 double BurstAt(double rate) { return std::max(1.0, rate); }
 
 }  // namespace
 
-PollBudget::PollBudget(double gets_per_second)
+PollBudget::PollBudget(double gets_per_second, Random& random)
     : limit_(std::max(0.0, gets_per_second)),
       rate_(limit_ > 0 ? limit_ : kUnlimited),
-      full_rate_(rate_) {}
+      full_rate_(rate_),
+      circuit_(kMostUnderWay, random) {}
 
 bool PollBudget::limited() const { return !std::isinf(rate_); }
 
@@ -50,39 +54,64 @@ void PollBudget::WithdrawAll() {
 
 std::optional<absl::Time> PollBudget::NextTime(absl::Time now) {
   Advance(now);
-  if (queue_.empty()) return std::nullopt;
-  absl::Time next = std::max({now, queue_.begin()->first.first, paused_until_});
+  if (queue_.empty() || under_way_ >= kMostInAll) return std::nullopt;
+  absl::Time next = std::max({queue_.begin()->first.first, paused_until_, circuit_.NextCall(now)});
+  if (next == absl::InfiniteFuture()) return std::nullopt;
   if (limited() && tokens_ < kWholeToken) {
     // During a pause no tokens come in.
     const absl::Time since = std::max(now, paused_until_);
-    next = std::max(next, since + absl::Seconds((1 - tokens_) / rate_));
+    next = std::max(next, since + std::min(kLongestWait, absl::Seconds((1 - tokens_) / rate_)));
   }
   return next;
 }
 
-std::vector<PollBudget::Key> PollBudget::Take(absl::Time now) {
+std::optional<PollBudget::Key> PollBudget::Take(absl::Time now) {
   Advance(now);
-  std::vector<Key> taken;
-  if (now < paused_until_) return taken;
-  while (!queue_.empty() && queue_.begin()->first.first <= now) {
-    if (limited()) {
-      if (tokens_ < kWholeToken) break;
-      tokens_ = std::max(0.0, tokens_ - 1);
-    }
-    sent_ += 1;
-    const auto first = queue_.begin();
-    places_.erase(first->second);
-    taken.push_back(std::move(first->second));
-    queue_.erase(first);
+  if (queue_.empty() || queue_.begin()->first.first > now || now < paused_until_) {
+    return std::nullopt;
   }
-  return taken;
+  if (limited() && tokens_ < kWholeToken) return std::nullopt;
+  if (under_way_ >= kMostInAll || !circuit_.MayCall(now)) return std::nullopt;
+  const auto first = queue_.begin();
+  Key key = std::move(first->second);
+  queue_.erase(first);
+  places_.erase(key);
+  return key;
 }
 
-void PollBudget::OnRateLimited(absl::Time now, std::optional<absl::Duration> retry_after) {
+CircuitBreaker::Call PollBudget::OnSent(absl::Time now) {
+  Advance(now);
+  ++under_way_;
+  sent_ += 1;
+  if (limited()) tokens_ = std::max(0.0, tokens_ - 1);
+  return circuit_.Begin(now);
+}
+
+void PollBudget::OnServed(CircuitBreaker::Call call, absl::Time now) {
+  Advance(now);
+  --under_way_;
+  circuit_.OnServed(call, now);
+}
+
+void PollBudget::OnFailed(CircuitBreaker::Call call, absl::Time now,
+                          std::optional<absl::Duration> retry_after) {
+  Advance(now);
+  --under_way_;
+  circuit_.OnFailed(call, now, retry_after);
+}
+
+void PollBudget::OnRateLimited(CircuitBreaker::Call call, absl::Time now,
+                               std::optional<absl::Duration> retry_after) {
   Advance(now);
   if (retry_after && *retry_after > absl::ZeroDuration()) {
     paused_until_ = std::max(paused_until_, now + std::min(*retry_after, kLongestPause));
   }
+  // Afterwards it is the circuit that holds back, and what little it sends is no measure of a rate.
+  if (circuit() == CircuitBreaker::State::kClosed) LowerRate(now);
+  OnFailed(call, now, retry_after);
+}
+
+void PollBudget::LowerRate(absl::Time now) {
   if (now - decreased_ < kDecreaseInterval) return;
   decreased_ = now;
   if (!limited()) {
@@ -120,15 +149,19 @@ void PollBudget::Advance(absl::Time now) {
     paused_until_ -= back;
     advanced_ = now;
   }
-  const absl::Duration passed = now - advanced_;
-  const double running = absl::ToDoubleSeconds(
-      std::max(absl::ZeroDuration(), now - std::max(advanced_, paused_until_)));
-  advanced_ = now;
-  sent_ *= std::exp(-absl::FDivDuration(passed, kSentMemory));
-  if (!limited() || running == 0) return;
+  const absl::Time before_now = std::exchange(advanced_, now);
+  sent_ *= std::exp(-absl::FDivDuration(now - before_now, kSentMemory));
+  if (!limited() || now <= std::max(before_now, paused_until_)) return;
 
+  const double running = absl::ToDoubleSeconds(now - std::max(before_now, paused_until_));
   const double before = rate_;
-  rate_ += full_rate_ * running / absl::ToDoubleSeconds(kRecovery);
+  if (decreased_ != absl::InfinitePast()) {
+    const absl::Time quiet_since = std::max(decreased_, paused_until_);
+    const auto square = [&](absl::Time time) {
+      return std::pow(std::max(0.0, absl::FDivDuration(time - quiet_since, kRecovery)), 2);
+    };
+    rate_ += full_rate_ * (square(now) - square(before_now));
+  }
   if (limit_ > 0) {
     rate_ = std::min(rate_, limit_);
   } else if (rate_ >= 2 * full_rate_) {

@@ -1,5 +1,5 @@
 // Which look may go out when, for all predictions in flight together: one queue, earliest due first,
-// under the operator's rate and whatever upstream's 429s make of it.
+// under the operator's rate, whatever upstream's 429s make of it, and the circuit of upstream's GETs.
 //
 // Every prediction has at most one place, so the queue is never longer than what is in flight, and one
 // timer serves all: Schedule looks, call Take at NextTime, Schedule again when they are answered. A look
@@ -8,16 +8,18 @@
 #ifndef DREAMGATE_SERVER_CORE_POLL_BUDGET_H_
 #define DREAMGATE_SERVER_CORE_POLL_BUDGET_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "server/core/circuit_breaker.h"
+#include "server/core/ports.h"
 
 namespace dreamgate::core {
 
@@ -29,17 +31,23 @@ class PollBudget {
   // A 429 halves the rate, at most once in this time: answers to what was under way at the halving
   // say nothing about what came of it.
   static constexpr absl::Duration kDecreaseInterval = absl::Seconds(2);
-  // From nothing back to the full rate, in a straight line.
-  static constexpr absl::Duration kRecovery = absl::Seconds(30);
+  // From nothing back to the full rate. Like the square of the time since the last 429: an upstream that
+  // goes on refusing is approached with care, one that has ceased to is soon trusted.
+  static constexpr absl::Duration kRecovery = absl::Seconds(15);
   // The longest Retry-After that is believed.
-  static constexpr absl::Duration kLongestPause = absl::Minutes(5);
+  static constexpr absl::Duration kLongestPause = CircuitBreaker::kLongestPause;
+  // Looks under way at once, of the 48 connections that upstream's client has for them; what hangs there
+  // since before the circuit last changed may take the rest, and no more.
+  static constexpr int kMostUnderWay = 40;
+  static constexpr int kMostInAll = 48;
 
   // `gets_per_second`: the most in the long run; up to a second's worth may go at once. 0: no limit
   // until a 429 comes, and then from half of what was lately sent back to twice that and none.
-  explicit PollBudget(double gets_per_second);
+  PollBudget(double gets_per_second, Random& random);
 
   // Asks for a look at `due`; what was asked for this prediction before is forgotten.
   void Schedule(const Key& key, absl::Time due, absl::Time now);
+  bool Waits(const Key& key) const { return places_.contains(key); }
   // This prediction needs no look any more.
   void Withdraw(const Key& key);
   // Nobody needs one (upstream refuses the key).
@@ -47,11 +55,22 @@ class PollBudget {
 
   // When Take will have something, as far as is known; not before `now`. Nothing if nothing waits.
   std::optional<absl::Time> NextTime(absl::Time now);
-  // The predictions to look at now, earliest due first. They have left the queue.
-  std::vector<Key> Take(absl::Time now);
+  // The prediction to look at now, the earliest due; it has left the queue. Nothing if none may go.
+  std::optional<Key> Take(absl::Time now);
 
-  // Upstream has answered 429 to a GET. With Retry-After, nothing goes out before then.
-  void OnRateLimited(absl::Time now, std::optional<absl::Duration> retry_after);
+  // A look leaves; just one of the other three follows.
+  CircuitBreaker::Call OnSent(absl::Time now);
+  // Upstream has answered, if only to refuse.
+  void OnServed(CircuitBreaker::Call call, absl::Time now);
+  // It has not, or with an error of its own.
+  void OnFailed(CircuitBreaker::Call call, absl::Time now,
+                std::optional<absl::Duration> retry_after);
+  // It has answered 429. With Retry-After, nothing goes out before then.
+  void OnRateLimited(CircuitBreaker::Call call, absl::Time now,
+                     std::optional<absl::Duration> retry_after);
+
+  // Not closed: the looks wait in the queue, and few or none go out.
+  CircuitBreaker::State circuit() const { return circuit_.state(); }
 
   // GETs per second at present; infinite without a limit.
   double rate(absl::Time now);
@@ -59,7 +78,10 @@ class PollBudget {
   // (Little's law); infinite without a limit. A schedule for more would only be late.
   double SustainableGets(size_t in_flight, absl::Duration mean_duration, absl::Time now);
 
+  // However due a look is, it does not go out before this.
+  absl::Time not_before() const { return std::max(paused_until_, circuit_.next_probe()); }
   size_t waiting() const { return queue_.size(); }
+  int under_way() const { return under_way_; }
 
  private:
   using Place = std::pair<absl::Time, uint64_t>;  // due, and order of asking among equals
@@ -67,6 +89,7 @@ class PollBudget {
   // Brings rate, tokens and what was sent up to `now`.
   void Advance(absl::Time now);
   bool limited() const;
+  void LowerRate(absl::Time now);
 
   const double limit_;  // 0: none
   double rate_;         // infinite: none
@@ -76,6 +99,9 @@ class PollBudget {
   absl::Time advanced_ = absl::InfinitePast();
   absl::Time decreased_ = absl::InfinitePast();
   absl::Time paused_until_ = absl::InfinitePast();
+
+  CircuitBreaker circuit_;
+  int under_way_ = 0;
 
   uint64_t asked_ = 0;
   std::map<Place, Key> queue_;

@@ -12,7 +12,19 @@
 namespace dreamgate::core {
 namespace {
 
-constexpr BackoffPolicy kBackoff = {absl::Seconds(2), absl::Minutes(1)};
+// Upstream in trouble: whatever has failed is looked at again soon after the trouble has passed.
+constexpr BackoffPolicy kBackoff = {absl::Seconds(2), absl::Seconds(20)};
+// Trouble that only this task has.
+constexpr BackoffPolicy kSlowBackoff = {absl::Seconds(2), absl::Minutes(1)};
+// Retries are this share of the looks that would be made anyway, and so many at once.
+constexpr double kRetryShare = 0.1;
+constexpr double kRetryBurst = 10;
+// Without a retry, the look that comes next anyway is put off a little: the end of a video takes more than
+// one look to see while some fail, and all together shall not cost upstream more for that.
+constexpr double kPutOff = 1.5;
+// A look that has been without an answer for so long gets company: upstream may be back, and it may never
+// learn of that.
+constexpr absl::Duration kPatience = absl::Seconds(10);
 // A task that upstream says it does not know: how often and how long before we believe it. A look
 // counts only if some other GET has succeeded since the one before, so that an upstream which has
 // forgotten everything for a while fails nothing.
@@ -48,8 +60,8 @@ Poller::Poller(const Ports& ports, const Options& options, LookObserver& observe
     : ports_(ports),
       options_(options),
       observer_(observer),
-      budget_(options.max_gets_per_second),
-      retry_budget_(/*ratio=*/0.2, /*burst=*/20) {}
+      budget_(options.max_gets_per_second, ports.random),
+      retry_budget_(kRetryShare, kRetryBurst) {}
 
 Poller::~Poller() = default;
 
@@ -71,7 +83,7 @@ void Poller::Follow(const std::shared_ptr<const Prediction>& current) {
   const PredictionKey key = KeyOf(*current);
   Task& task = tasks_[key];
   task.current = current;
-  if (!IsPolled(current->state) || task.in_flight || task.next || paused_) return;
+  if (!IsPolled(current->state) || task.looks_under_way > 0 || task.next || paused_) return;
   const absl::Time now = ports_.clock.Now();
   if (!task.last_observed) {  // just accepted, or taken over from an earlier process
     const auto accepted =
@@ -110,7 +122,9 @@ void Poller::Touch(const PredictionKey& key) {
 
 void Poller::LookNow(const PredictionKey& key) {
   Task* task = TaskOf(key);
-  if (task == nullptr || task->in_flight || paused_ || !IsPolled(task->current->state)) return;
+  if (task == nullptr || task->looks_under_way > 0 || paused_ || !IsPolled(task->current->state)) {
+    return;
+  }
   ScheduleAt(key, *task, ports_.clock.Now());
 }
 
@@ -141,7 +155,9 @@ Heartbeat Poller::HeartbeatFor(const PredictionKey& key) const {
   const Task* task = TaskOf(key);
   if (task == nullptr) return heartbeat;
   heartbeat.last_observed = task->last_observed;
-  heartbeat.next_poll = task->next;
+  if (task->next) {
+    heartbeat.next_poll = std::max({*task->next, ports_.clock.Now(), budget_.not_before()});
+  }
   if (IsPolled(task->current->state)) {
     const absl::Duration age = std::max(absl::ZeroDuration(), ports_.clock.Now() - task->accepted);
     heartbeat.estimated_time_left = times_.MedianTimeLeft(age);
@@ -152,20 +168,21 @@ Heartbeat Poller::HeartbeatFor(const PredictionKey& key) const {
 
 // ---------------------------------------------------------------------------------------- looking
 
-absl::Time Poller::NextDue(const Task& task) {
+absl::Time Poller::NextDue(const Task& task, absl::Duration last_look) {
   const absl::Duration age = std::max(absl::ZeroDuration(), ports_.clock.Now() - task.accepted);
   // The start is no news that is worth a look while callbacks do the rest.
   const bool started = task.current->state == State::kProcessing || CallbacksAnnounce();
-  return task.accepted + ScheduleFor(task).NextLook(age, task.last_look, started, ports_.random);
+  return task.accepted + ScheduleFor(task).NextLook(age, last_look, started, ports_.random);
 }
 
 void Poller::ScheduleNext(const PredictionKey& key, Task& task) {
-  ScheduleAt(key, task, NextDue(task));
+  ScheduleAt(key, task, NextDue(task, task.last_look));
 }
 
 void Poller::BringForward(const PredictionKey& key, Task& task) {
   if (!task.next || task.failures > 0) return;
-  if (const absl::Time due = NextDue(task); due < *task.next) ScheduleAt(key, task, due);
+  const absl::Time due = NextDue(task, task.last_look);
+  if (due < *task.next) ScheduleAt(key, task, due);
 }
 
 void Poller::ScheduleAt(const PredictionKey& key, Task& task, absl::Time due) {
@@ -184,14 +201,17 @@ absl::Duration Poller::SpreadDelay() {
 void Poller::ArmTimer() {
   const absl::Time now = ports_.clock.Now();
   const std::optional<absl::Time> next = budget_.NextTime(now);
+  if (timer_ != nullptr && next && next == armed_for_) return;
   timer_.reset();
+  armed_for_ = next;
   if (!next) return;
   timer_ = ports_.timers.After(std::max(absl::ZeroDuration(), *next - now), [this] {
-    for (const PredictionKey& key : budget_.Take(ports_.clock.Now())) {
-      if (const Task* task = TaskOf(key); task != nullptr && task->failures == 0) {
+    timer_.reset();
+    while (const std::optional<PredictionKey> key = budget_.Take(ports_.clock.Now())) {
+      if (const Task* task = TaskOf(*key); task != nullptr && !task->retry) {
         retry_budget_.OnFirstTry();
       }
-      Look(key);
+      Look(*key);
     }
     ArmTimer();
   });
@@ -199,23 +219,48 @@ void Poller::ArmTimer() {
 
 void Poller::Look(const PredictionKey& key) {
   Task* task = TaskOf(key);
-  if (task == nullptr || task->in_flight || !IsPolled(task->current->state)) return;
+  if (task == nullptr || !IsPolled(task->current->state)) return;
+  const absl::Time now = ports_.clock.Now();
   budget_.Withdraw(key);
-  task->in_flight = true;
-  task->sent = ports_.clock.Now();
+  if (!paused_) budget_.Schedule(key, now + kPatience, now);  // forgotten when it is answered
+  ++task->looks_under_way;
   task->next.reset();
+  task->retry = false;
   DREAMGATE_FAILPOINT("track.before_poll");
   ports_.upstream.GetTask(
       task->current->upstream_id,
-      lifeline_.Guard([this, key](PollOutcome outcome) { OnAnswered(key, std::move(outcome)); }));
+      lifeline_.Guard([this, key, sent = now, call = budget_.OnSent(now)](PollOutcome outcome) {
+        Judge(call, outcome);
+        OnAnswered(key, sent, std::move(outcome));
+        ArmTimer();  // there is room for another
+      }));
 }
 
-void Poller::OnAnswered(const PredictionKey& key, PollOutcome outcome) {
+void Poller::Judge(CircuitBreaker::Call call, const PollOutcome& outcome) {
+  const absl::Time now = ports_.clock.Now();
+  const auto* failed = std::get_if<PollFailed>(&outcome);
+  if (failed != nullptr && failed->problem == PollProblem::kRateLimited) {
+    budget_.OnRateLimited(call, now, failed->retry_after);
+  } else if (failed != nullptr && failed->problem == PollProblem::kTransient) {
+    budget_.OnFailed(call, now, failed->retry_after);
+  } else {
+    budget_.OnServed(call, now);
+  }
+  const bool open = budget_.circuit() != CircuitBreaker::State::kClosed;
+  if (std::exchange(circuit_reported_open_, open) != open) {
+    ReportCircuit(ports_.events, "get", open, failed == nullptr ? "" : failed->message);
+  }
+}
+
+void Poller::OnAnswered(const PredictionKey& key, absl::Time sent, PollOutcome outcome) {
   Task* task = TaskOf(key);
-  if (task != nullptr) task->in_flight = false;
+  if (task != nullptr) --task->looks_under_way;
   auto* observed = std::get_if<PollObserved>(&outcome);
   if (observed == nullptr) {
-    OnFailed(key, std::get<PollFailed>(outcome));
+    const auto& failed = std::get<PollFailed>(outcome);
+    // It has been given up: its company is in the queue, or has left and been answered.
+    const bool given_up = ports_.clock.Now() - sent >= kPatience && budget_.Waits(key) && !paused_;
+    if (failed.problem != PollProblem::kTransient || !given_up) OnFailed(key, failed);
     return;
   }
   Resume();
@@ -224,20 +269,22 @@ void Poller::OnAnswered(const PredictionKey& key, PollOutcome outcome) {
     OnFailed(key, {PollProblem::kTransient, 200, "upstream answered with another task", {}});
     return;
   }
-  OnSeen(key, *task, observed->task);
+  OnSeen(key, *task, sent, observed->task);
 }
 
-void Poller::OnSeen(const PredictionKey& key, Task& task, const TaskObservation& seen) {
+void Poller::OnSeen(const PredictionKey& key, Task& task, absl::Time sent,
+                    const TaskObservation& seen) {
   DREAMGATE_FAILPOINT("track.poll_answered");
   const absl::Time now = ports_.clock.Now();
   if (task.current->key_fingerprint == ports_.upstream.KeyFingerprint()) last_success_ = now;
   task.failures = 0;
+  task.retry = false;
   task.not_found = 0;
   task.last_observed = now;
   if (IsTerminal(seen.state)) {
     Learn(task, seen);
   } else {
-    task.last_look = std::max(absl::ZeroDuration(), task.sent - task.accepted);
+    task.last_look = std::max(task.last_look, sent - task.accepted);
     if (std::exchange(task.announced, false)) {
       ScheduleAt(key, task,
                  now + options_.poll_min_interval);  // the news has not arrived there yet
@@ -258,14 +305,10 @@ void Poller::OnFailed(const PredictionKey& key, const PollFailed& failed) {
     return;
   }
   const absl::Time now = ports_.clock.Now();
-  if (failed.problem == PollProblem::kRateLimited) budget_.OnRateLimited(now, failed.retry_after);
   Task* task = TaskOf(key);
   if (task == nullptr) return;
 
-  absl::Duration delay = FullJitter(kBackoff, task->failures++, ports_.random);
-  if (!retry_budget_.TrySpend()) {
-    delay = UniformDelay(kBackoff.maximum / 2, kBackoff.maximum, ports_.random);
-  }
+  absl::Duration delay = DelayAfter(failed, *task);
   if (failed.problem == PollProblem::kNotFound) {
     if (CountNotFound(*task)) {
       observer_.OnTaskLost(key);
@@ -279,6 +322,22 @@ void Poller::OnFailed(const PredictionKey& key, const PollFailed& failed) {
   ScheduleAt(key, *task,
              now + std::max({delay, options_.poll_min_interval,
                              failed.retry_after.value_or(absl::ZeroDuration())}));
+}
+
+absl::Duration Poller::DelayAfter(const PollFailed& failed, Task& task) {
+  const int failures = task.failures++;
+  // It waits in the queue; the circuit says when one may go.
+  if (budget_.circuit() != CircuitBreaker::State::kClosed) return absl::ZeroDuration();
+  const BackoffPolicy& backoff =
+      failed.problem == PollProblem::kTransient || failed.problem == PollProblem::kRateLimited
+          ? kBackoff
+          : kSlowBackoff;
+  task.retry = retry_budget_.TrySpend();
+  if (task.retry) return FullJitter(backoff, failures, ports_.random);
+  // No retry, then, but the look that would have come anyway.
+  const absl::Time now = ports_.clock.Now();
+  return std::min((NextDue(task, now - task.accepted) - now) * kPutOff,
+                  UniformDelay(backoff.maximum / 2, backoff.maximum, ports_.random));
 }
 
 bool Poller::CountNotFound(Task& task) {
@@ -324,7 +383,9 @@ void Poller::Probe() {
   auto candidate = tasks_.upper_bound(last_probed_);
   for (size_t looked = 0; looked < tasks_.size(); ++looked, ++candidate) {
     if (candidate == tasks_.end()) candidate = tasks_.begin();
-    if (!IsPolled(candidate->second.current->state) || candidate->second.in_flight) continue;
+    if (!IsPolled(candidate->second.current->state) || candidate->second.looks_under_way > 0) {
+      continue;
+    }
     last_probed_ = candidate->first;
     Look(last_probed_);
     return;
@@ -340,7 +401,7 @@ void Poller::Resume() {
   ports_.events.Log(LogLevel::kInfo, "polling resumes");
   const absl::Time now = ports_.clock.Now();
   for (auto& [key, task] : tasks_) {
-    if (!IsPolled(task.current->state) || task.in_flight) continue;
+    if (!IsPolled(task.current->state) || task.looks_under_way > 0) continue;
     ScheduleAt(key, task, now + SpreadDelay());
   }
 }

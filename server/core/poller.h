@@ -1,5 +1,6 @@
 // Looks at upstream's tasks until they end: when, in which order, and what the answers mean. One look at
-// a time for each prediction, however many watch.
+// a time for each prediction, however many watch; another goes beside it only when it has been without an
+// answer for long.
 //
 // Looks are placed by what has been learned of how long videos take (completion_times, poll_schedule),
 // at half the cost while nobody watches, and share one budget (poll_budget). While callbacks announce
@@ -15,6 +16,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "server/core/circuit_breaker.h"
 #include "server/core/completion_times.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
@@ -71,11 +73,11 @@ class Poller {
     absl::Time asked_for = absl::InfinitePast();
     bool announced = false;  // by a callback, since the look before
 
-    bool in_flight = false;
-    absl::Time sent;           // the look in flight, or the latest
+    int looks_under_way = 0;
     absl::Duration last_look;  // age at the latest look that found it running
     int failures = 0;
-    int not_found = 0;  // looks that count, see kNotFoundLooks
+    bool retry = false;  // the next look is paid for by the retry budget
+    int not_found = 0;   // looks that count, see kNotFoundLooks
     absl::Time not_found_since;
     absl::Time not_found_latest;
     std::optional<absl::Time> last_observed;
@@ -86,8 +88,8 @@ class Poller {
   const Task* TaskOf(const PredictionKey& key) const;
   bool IsOfInterest(const Task& task) const;
 
-  // Where the schedule wants the next look.
-  absl::Time NextDue(const Task& task);
+  // Where the schedule wants the next look, if the one before was at this age.
+  absl::Time NextDue(const Task& task, absl::Duration last_look);
   // Ask the budget for a look there; or there if that is sooner than what was asked for; or then.
   void ScheduleNext(const PredictionKey& key, Task& task);
   void BringForward(const PredictionKey& key, Task& task);
@@ -96,9 +98,14 @@ class Poller {
   void ArmTimer();
   void Look(const PredictionKey& key);
 
-  void OnAnswered(const PredictionKey& key, PollOutcome outcome);
-  void OnSeen(const PredictionKey& key, Task& task, const TaskObservation& seen);
+  // A look that left at `sent` has been answered.
+  void OnAnswered(const PredictionKey& key, absl::Time sent, PollOutcome outcome);
+  void OnSeen(const PredictionKey& key, Task& task, absl::Time sent, const TaskObservation& seen);
   void OnFailed(const PredictionKey& key, const PollFailed& failed);
+  // When to look again after a failure; whatever upstream's circuit makes of that.
+  absl::Duration DelayAfter(const PollFailed& failed, Task& task);
+  // Tells the budget, and through it the circuit, what a look came to.
+  void Judge(CircuitBreaker::Call call, const PollOutcome& outcome);
   // True: it counts as lost now.
   bool CountNotFound(Task& task);
 
@@ -124,7 +131,9 @@ class Poller {
   std::map<PredictionKey, Task> tasks_;
   PollBudget budget_;
   RetryBudget retry_budget_;
+  bool circuit_reported_open_ = false;
   std::unique_ptr<Timers::Timer> timer_;
+  std::optional<absl::Time> armed_for_;
   std::optional<absl::Time> last_success_;  // with the key that the prediction was made with
 
   CompletionTimes times_;

@@ -452,7 +452,8 @@ class Events {
   virtual ~Events() = default;
   // `fields` never hold a key or a prompt.
   virtual void Log(LogLevel, absl::string_view /*message*/, const LogFields& /*fields*/ = {}) {}
-  // outcome: "accepted", "replayed", "rejected", "unresolved", "not_sent", "refused" (never reserved).
+  // outcome: "accepted", "replayed", "rejected", "unresolved", "not_sent", "refused" (by the gateway
+  // itself).
   virtual void SubmissionFinished(absl::string_view /*outcome*/, absl::Duration /*took*/) {}
   // operation: "create", "get", "list"; status: HTTP status, 0 for none.
   virtual void UpstreamRequest(absl::string_view /*operation*/, int /*http_status*/,
@@ -477,6 +478,8 @@ class Events {
   virtual void PredictionsUnresolved(int64_t /*count*/) {}
   // Upstream refuses the key while polling: nothing is looked at until it is accepted again.
   virtual void PollingPaused(bool /*paused*/) {}
+  // Upstream fails every call of a kind ("get", "post"), and few or none are sent; or no longer.
+  virtual void CircuitChanged(absl::string_view /*call*/, bool /*open*/) {}
   // Orphans whose tasks have not ended.
   virtual void OrphansFollowed(int64_t /*count*/) {}
   // What became of a request to the webhook receiver: "accepted", or why it was refused.

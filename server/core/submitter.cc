@@ -1,6 +1,7 @@
 #include "server/core/submitter.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -19,6 +20,10 @@ constexpr absl::Duration kAnswerMargin = absl::Milliseconds(100);
 // Reservations that ledger trouble has left to be undone. With so many, nothing new is begun.
 constexpr size_t kMostUndone = 1000;
 constexpr absl::Duration kRetryHint = absl::Seconds(5);
+// The least that a submission is asked to wait for upstream's circuit.
+constexpr absl::Duration kLeastRetryHint = absl::Seconds(1);
+// Marks the errors of submissions that the circuit has kept from being sent.
+constexpr char kCircuitKey[] = "circuit";
 
 Prediction NewPrediction(const SubmitRequest& request, const Options& options, std::string id,
                          absl::Time now, Random& random, std::string key_fingerprint) {
@@ -78,6 +83,7 @@ absl::string_view OutcomeName(const absl::StatusOr<std::shared_ptr<const Predict
     if (joined) return "replayed";
     return (*result)->state == State::kUnresolved ? "unresolved" : "accepted";
   }
+  if (DetailsOf(result.status()).metadata.count(kCircuitKey) > 0) return "refused";
   switch (ReasonOf(result.status()).value_or(Reason::kInternal)) {
     case Reason::kUpstreamRejected:
     case Reason::kUpstreamCredentialsRejected:
@@ -123,12 +129,16 @@ struct Submitter::Flight {
   bool landed = false;
   bool holds_slot = false;
   int not_sent = 0;
+  CircuitBreaker::Call call;  // its latest POST
   std::unique_ptr<Timers::Timer> soft_timeout;
   std::unique_ptr<Timers::Timer> resend;
 };
 
 Submitter::Submitter(const Ports& ports, const Options& options, Tracker& tracker)
-    : ports_(ports), options_(options), tracker_(tracker) {}
+    : ports_(ports),
+      options_(options),
+      tracker_(tracker),
+      circuit_(std::numeric_limits<int>::max(), ports.random) {}  // how many: the slots say
 
 Submitter::~Submitter() {
   // Their timers refer back to them.
@@ -266,6 +276,11 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
                        {.retry_after = kRetryHint}));
     return;
   }
+  // A known request_id has had its answer above, and one that has to wait for a slot is told now.
+  if (!circuit_.MayCall(ports_.clock.Now())) {
+    TurnAway(flight);
+    return;
+  }
   tracker_.Adopt(flight->prediction);
   ports_.events.TransitionCommitted(flight->prediction->state, TransitionSource::kGateway);
   Begin(flight);
@@ -332,6 +347,14 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
     OnKeyChanged(flight);
     return;
   }
+  // What was queued, or is to be tried again, meets the circuit here. A further attempt after evidence of
+  // absence is rare and not its callers' to repeat: it goes, and is a probe.
+  const absl::Time now = ports_.clock.Now();
+  if (!flight->known && !circuit_.MayCall(now)) {
+    TurnAway(flight);
+    return;
+  }
+  flight->call = circuit_.Begin(now);
   flight->phase = Flight::Phase::kSending;
   CreateTaskRequest task;
   task.prompt = flight->prediction->input.prompt;
@@ -346,6 +369,7 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
     --posts_in_flight_;
     flight->on_the_wire = false;
     on_the_wire_.erase(KeyOf(*flight->prediction));
+    Judge(*flight, outcome);
     OnOutcome(flight, std::move(outcome));
     FreeSlot(*flight);  // if the callers have been answered already
   }));
@@ -368,6 +392,7 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
       return;
     case Flight::Phase::kSending: {
       DREAMGATE_FAILPOINT("submit.soft_timeout");
+      JudgeFailed(*flight, Reason::kUpstreamUnreachable, "no answer within the soft timeout");
       flight->known = true;
       flight->unresolved = true;
       outcome.result = AttemptResult::kUnknown;
@@ -412,6 +437,54 @@ void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome o
     unresolved.source = TransitionSource::kSubmitAnswer;
     Record(flight, std::move(unresolved), std::move(recorded), /*unless_bound=*/true);
   }
+}
+
+void Submitter::Judge(Flight& flight, const CreateOutcome& outcome) {
+  if (const auto* rejected = std::get_if<CreateRejected>(&outcome);
+      rejected != nullptr && rejected->reason == Reason::kUpstreamRateLimited) {
+    JudgeFailed(flight, rejected->reason, rejected->message, rejected->retry_after);
+  } else if (const auto* not_sent = std::get_if<CreateNotSent>(&outcome)) {
+    JudgeFailed(flight, Reason::kUpstreamUnreachable, not_sent->message);
+  } else if (const auto* unknown = std::get_if<CreateUnknown>(&outcome)) {
+    JudgeFailed(flight, Reason::kUpstreamUnreachable, unknown->message);
+  } else {
+    JudgeServed(flight);
+  }
+}
+
+void Submitter::JudgeServed(Flight& flight) {
+  circuit_.OnServed(flight.call, ports_.clock.Now());
+  ReportCircuitChange("");
+}
+
+void Submitter::JudgeFailed(Flight& flight, Reason reason, absl::string_view problem,
+                            std::optional<absl::Duration> retry_after) {
+  latest_failure_ = reason;
+  circuit_.OnFailed(flight.call, ports_.clock.Now(), retry_after);
+  ReportCircuitChange(problem);
+}
+
+void Submitter::ReportCircuitChange(absl::string_view problem) {
+  const bool open = circuit_.state() != CircuitBreaker::State::kClosed;
+  if (std::exchange(circuit_reported_open_, open) != open) {
+    ReportCircuit(ports_.events, "post", open, problem);
+  }
+}
+
+absl::Duration Submitter::UntilNextCall() {
+  const absl::Time now = ports_.clock.Now();
+  return absl::Ceil(circuit_.NextCall(now) - now, absl::Milliseconds(1));
+}
+
+void Submitter::TurnAway(const std::shared_ptr<Flight>& flight) {
+  AttemptOutcome outcome{
+      flight->attempt.number,           AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
+      "upstream fails every submission"};
+  Withdraw(flight, std::move(outcome), std::nullopt,
+           MakeError(latest_failure_,
+                     "upstream has failed the last submissions; nothing was sent, try again later",
+                     {.retry_after = std::max(kLeastRetryHint, UntilNextCall()),
+                      .metadata = {{kCircuitKey, "open"}}}));
 }
 
 void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected) {
@@ -464,7 +537,7 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
              MakeError(Reason::kUpstreamUnreachable,
                        absl::StrCat("upstream could not be reached (", not_sent.message,
                                     "); nothing was sent, try again"),
-                       {.retry_after = kRetryHint}));
+                       {.retry_after = std::max(kRetryHint, UntilNextCall())}));
     return;
   }
   flight->phase = Flight::Phase::kWaiting;

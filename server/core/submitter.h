@@ -4,6 +4,9 @@
 // The rule that keeps money safe: a POST leaves only after its reservation (and, from QUEUED, the
 // SUBMITTING transition) is committed, and nothing is sent twice unless upstream's client vouches that
 // no byte of the first try left.
+//
+// Every POST whose outcome is unknown may be billed. So while upstream fails all of them, a circuit lets
+// only probes through, and every other submission is given back before it is sent.
 #ifndef DREAMGATE_SERVER_CORE_SUBMITTER_H_
 #define DREAMGATE_SERVER_CORE_SUBMITTER_H_
 
@@ -20,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "server/core/circuit_breaker.h"
 #include "server/core/gateway.h"
 #include "server/core/ids.h"
 #include "server/core/lifeline.h"
@@ -66,6 +70,16 @@ class Submitter {
   void StopWaiting(const std::shared_ptr<Flight>& flight);
   void OnKeyChanged(const std::shared_ptr<Flight>& flight);
 
+  // What the POST came to as upstream's circuit sees it.
+  void JudgeServed(Flight& flight);
+  void JudgeFailed(Flight& flight, Reason reason, absl::string_view problem,
+                   std::optional<absl::Duration> retry_after = std::nullopt);
+  void Judge(Flight& flight, const CreateOutcome& outcome);
+  void ReportCircuitChange(absl::string_view problem);
+  absl::Duration UntilNextCall();
+  // Gives it back unsent because upstream's circuit is open.
+  void TurnAway(const std::shared_ptr<Flight>& flight);
+
   // Those who had to wait for what becomes of `flight` begin anew.
   void SubmitSuccessors(Flight& flight);
   // Answers a call that gets no flight of its own.
@@ -105,6 +119,9 @@ class Submitter {
   int64_t slots_used_ = 0;                     // of options_.max_submits_in_flight
   int64_t posts_in_flight_ = 0;
   std::set<PredictionKey> on_the_wire_;
+  CircuitBreaker circuit_;
+  bool circuit_reported_open_ = false;
+  Reason latest_failure_ = Reason::kUpstreamUnreachable;
   uint64_t next_reject_ = 0;
   std::map<uint64_t, std::unique_ptr<Timers::Timer>> reject_retries_;
   Lifeline lifeline_;

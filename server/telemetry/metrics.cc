@@ -261,6 +261,11 @@ struct Metrics::Series {
                                 .Add({});
 
   // Upstream.
+  Family<Gauge>& circuits =
+      Gauges("dreamgate_upstream_circuit_open",
+             "1 while upstream fails every call of a kind and few or none are sent, else 0.");
+  Gauge& get_circuit = circuits.Add({{"call", "get"}});
+  Gauge& post_circuit = circuits.Add({{"call", "post"}});
   MetricByLabels<Counter> upstream_requests =
       CountersBy({"operation", "status"}, "dreamgate_upstream_requests_total",
                  "Requests sent upstream, by operation and HTTP status (0: no answer).");
@@ -385,6 +390,10 @@ void Metrics::PredictionsUnresolved(int64_t count) {
 }
 
 void Metrics::PollingPaused(bool paused) { series_->polling_paused.Set(paused ? 1 : 0); }
+
+void Metrics::CircuitChanged(absl::string_view call, bool open) {
+  (call == "get" ? series_->get_circuit : series_->post_circuit).Set(open ? 1 : 0);
+}
 
 void Metrics::OrphansFollowed(int64_t count) {
   series_->orphans_followed.Set(static_cast<double>(count));

@@ -45,6 +45,7 @@ class Metrics final : public core::Events {
   void Reconciled(absl::string_view evidence) override;
   void PredictionsUnresolved(int64_t count) override;
   void PollingPaused(bool paused) override;
+  void CircuitChanged(absl::string_view call, bool open) override;
   void OrphansFollowed(int64_t count) override;
   void WebhookReceived(absl::string_view outcome) override;
 

@@ -268,6 +268,7 @@ TEST(SubmitterTest, WhatCannotBeSentInTimeIsUnreachableAndFreesTheRequestId) {
   EXPECT_LE(world.upstream.posts_counted, 200) << "that is no backoff";
 
   world.upstream.answer_creates = [](const CreateTaskRequest&) { return Accepted("u1"); };
+  world.time.Advance(*DetailsOf(call->result.status()).retry_after);
   EXPECT_TRUE(world.Submit("r1")->result.ok());
 }
 
@@ -858,6 +859,141 @@ TEST(SubmitterTest, WhatWasAcknowledgedInLedgerTroubleIsFoundAfterACrashInTheMid
   const auto watcher = world.Watch(call->id());
   EXPECT_EQ(world.StateOf(call->id()), State::kSubmitting);
   EXPECT_THAT(watcher->states(), ElementsAre(State::kSubmitting));
+}
+
+// ------------------------------------------------------------------------------- upstream's circuit
+
+class CircuitTest : public testing::Test {
+ protected:
+  // So many submissions a tenth of a second apart, each answered at once with `outcome`.
+  void SubmitMany(int number, const CreateOutcome& outcome) {
+    for (int i = 0; i < number; ++i) {
+      const auto call = world_.Submit("many-" + std::to_string(made_++));
+      if (!world_.upstream.creates.empty()) world_.Answer(CreateOutcome(outcome));
+      world_.time.Advance(absl::Milliseconds(100));
+    }
+  }
+  void Open(const CreateOutcome& outcome = Unknown()) {
+    SubmitMany(CircuitBreaker::kFailuresToOpen, outcome);
+    ASSERT_TRUE(world_.events.circuit_open["post"]);
+    posts_ = world_.upstream.posts_counted;
+  }
+  // As long as a refused caller is asked to wait.
+  void WaitAsTold(const Call& refused) {
+    world_.time.Advance(*DetailsOf(refused.result.status()).retry_after);
+  }
+
+  World world_;
+  int made_ = 0;
+  int posts_ = 0;  // when the circuit opened
+};
+
+TEST_F(CircuitTest, WhileUpstreamFailsEverySubmissionANewOneIsGivenBackUnsent) {
+  Open();
+  const auto refused = world_.Submit("r1");
+  EXPECT_EQ(refused->reason(), Reason::kUpstreamUnreachable);
+  EXPECT_EQ(refused->result.status().code(), absl::StatusCode::kUnavailable);
+  const auto retry_after = DetailsOf(refused->result.status()).retry_after;
+  ASSERT_TRUE(retry_after.has_value());
+  EXPECT_GE(*retry_after, absl::Seconds(1));
+  EXPECT_LE(*retry_after, CircuitBreaker::kLongestProbe);
+  EXPECT_EQ(world_.upstream.posts_counted, posts_);
+  EXPECT_EQ(world_.events.submissions["refused"], 1);
+  for (const auto& prediction : world_.ledger.All()) EXPECT_NE(prediction->request_id, "r1");
+}
+
+TEST_F(CircuitTest, TheRequestIdOfOneThatWasGivenBackIsFree) {
+  Open();
+  const auto refused = world_.Submit("r1", "one");
+  WaitAsTold(*refused);
+  const auto again = world_.Submit("r1", "another");
+  world_.Answer(Accepted("u1"));
+  EXPECT_TRUE(again->result.ok()) << again->result.status();
+  EXPECT_FALSE(again->result->replayed);
+}
+
+TEST_F(CircuitTest, AKnownRequestIdStillGetsItsPrediction) {
+  const std::string id = world_.Create("known", "u1");
+  Open();
+  const auto replayed = world_.Submit("known");
+  ASSERT_TRUE(replayed->result.ok()) << replayed->result.status();
+  EXPECT_EQ(replayed->id(), id);
+  EXPECT_EQ(world_.Submit("known", "another prompt")->reason(), Reason::kRequestIdConflict);
+  EXPECT_EQ(world_.upstream.posts_counted, posts_);
+}
+
+TEST_F(CircuitTest, AfterRateLimitsItSaysSoAndKeepsToRetryAfter) {
+  Open(CreateRejected{Reason::kUpstreamRateLimited, 429, 0, "slow down", absl::Seconds(90)});
+  const auto refused = world_.Submit("r1");
+  EXPECT_EQ(refused->reason(), Reason::kUpstreamRateLimited);
+  EXPECT_EQ(refused->result.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_GE(*DetailsOf(refused->result.status()).retry_after, absl::Seconds(89));
+  world_.time.Advance(absl::Seconds(89));
+  world_.Submit("r2");
+  EXPECT_EQ(world_.upstream.posts_counted, posts_);
+  EXPECT_EQ(world_.events.submissions["refused"], 2);
+}
+
+TEST_F(CircuitTest, OneSubmissionNowAndThenIsAProbeAndOneThatIsAcceptedEndsIt) {
+  Open();
+  SubmitMany(600, Unknown());  // a minute of it
+  const int probes = world_.upstream.posts_counted - posts_;
+  EXPECT_GE(probes, 3);
+  EXPECT_LE(probes, 12);
+  WaitAsTold(*world_.Submit("refused"));
+  SubmitMany(20, Accepted("u"));
+  EXPECT_FALSE(world_.events.circuit_open["post"]);
+  EXPECT_EQ(world_.upstream.posts_counted, posts_ + probes + 20);
+}
+
+TEST_F(CircuitTest, RefusalsOfTheInputAreNoFailuresOfUpstream) {
+  SubmitMany(100, Rejected(Reason::kUpstreamRejected, 400));
+  SubmitMany(100, Rejected(Reason::kUpstreamBalanceExhausted, 402));
+  EXPECT_EQ(world_.events.circuit_openings["post"], 0);
+}
+
+TEST_F(CircuitTest, WhatCouldNotBeSentIsAFailure) {
+  for (int i = 0; i < 100; ++i) {
+    world_.Submit("r" + std::to_string(i));
+    while (!world_.upstream.creates.empty()) world_.Answer(NotSent());
+    world_.time.Advance(absl::Milliseconds(100));
+  }
+  EXPECT_TRUE(world_.events.circuit_open["post"]);
+  EXPECT_LE(world_.upstream.posts_counted, 60);
+  EXPECT_GE(world_.events.submissions["refused"], 40);
+}
+
+TEST_F(CircuitTest, AnAnswerThatIsLateBeyondTheSoftTimeoutIsOneFailure) {
+  const int slow = CircuitBreaker::kFailuresToOpen - 1;
+  for (int i = 0; i < slow; ++i) {
+    world_.Submit("r" + std::to_string(i));
+    world_.time.Advance(absl::Milliseconds(100));
+  }
+  world_.time.Advance(world_.options.submit_soft_timeout);
+  for (int i = 0; i < slow; ++i) world_.Answer(Unknown());
+  EXPECT_EQ(world_.events.circuit_openings["post"], 0);
+  SubmitMany(1, Unknown());
+  EXPECT_EQ(world_.events.circuit_openings["post"], 1);
+}
+
+TEST_F(CircuitTest, WhatIsQueuedWhenItOpensIsGivenBackAtItsTurn) {
+  world_.options.max_submits_in_flight = CircuitBreaker::kFailuresToOpen;
+  World world(world_.options);
+  std::vector<std::shared_ptr<Call>> calls;
+  for (int i = 0; i < 2 * CircuitBreaker::kFailuresToOpen; ++i) {
+    calls.push_back(world.SubmitLater("r" + std::to_string(i)));
+  }
+  world.time.RunDue();
+  // The last failure opens it, and with every answer one had left the queue.
+  for (int i = 0; i < CircuitBreaker::kFailuresToOpen; ++i) {
+    world.time.Advance(absl::Milliseconds(100));
+    world.Answer(Unknown());
+  }
+  ASSERT_TRUE(world.events.circuit_open["post"]);
+  world.time.Advance(absl::Milliseconds(100));
+  EXPECT_EQ(world.upstream.posts_counted, 2 * CircuitBreaker::kFailuresToOpen - 1);
+  EXPECT_EQ(calls.back()->reason(), Reason::kUpstreamUnreachable);
+  EXPECT_EQ(world.events.submissions["refused"], 1);
 }
 
 }  // namespace

@@ -21,6 +21,10 @@ class FakeEvents final : public core::Events {
   }
   void ObservationDropped(absl::string_view why) override { ++dropped[std::string(why)]; }
   void PredictionsInFlight(int64_t count) override { predictions_in_flight = count; }
+  void CircuitChanged(absl::string_view call, bool open) override {
+    circuit_open[std::string(call)] = open;
+    if (open) ++circuit_openings[std::string(call)];
+  }
   void OrphanRecorded() override { ++orphans; }
   void Reconciled(absl::string_view evidence) override { ++reconciled[std::string(evidence)]; }
   void PredictionsUnresolved(int64_t count) override { predictions_unresolved = count; }
@@ -29,6 +33,8 @@ class FakeEvents final : public core::Events {
   std::map<std::string, int> submissions;
   std::map<std::string, int> dropped;
   std::map<std::string, int> reconciled;
+  std::map<std::string, bool> circuit_open;
+  std::map<std::string, int> circuit_openings;
   int64_t predictions_in_flight = 0;
   int64_t predictions_unresolved = 0;
   int orphans = 0;

@@ -54,6 +54,19 @@ TEST_F(MetricsTest, KnownCountersAreShownBeforeAnythingHappened) {
   }
 }
 
+TEST_F(MetricsTest, ACircuitIsShownForEachKindOfCall) {
+  EXPECT_THAT(metrics_.RenderText(),
+              HasSubstr("dreamgate_upstream_circuit_open{call=\"get\"} 0\n"));
+  metrics_.CircuitChanged("post", true);
+  EXPECT_THAT(metrics_.RenderText(),
+              HasSubstr("dreamgate_upstream_circuit_open{call=\"get\"} 0\n"));
+  EXPECT_THAT(metrics_.RenderText(),
+              HasSubstr("dreamgate_upstream_circuit_open{call=\"post\"} 1\n"));
+  metrics_.CircuitChanged("post", false);
+  EXPECT_THAT(metrics_.RenderText(),
+              HasSubstr("dreamgate_upstream_circuit_open{call=\"post\"} 0\n"));
+}
+
 TEST_F(MetricsTest, StreamsAreCountedOpenAndClosedByCode) {
   metrics_.StreamOpened();
   metrics_.StreamOpened();
