@@ -23,8 +23,8 @@ namespace dreamgate::api {
 
 class FanOut {
  public:
-  // Streams served per job before the next job has its turn.
-  static constexpr size_t kChunk = 256;
+  // Streams served per job before the next job has its turn: about half a millisecond's writing.
+  static constexpr size_t kChunk = 32;
 
   explicit FanOut(core::Events& events);
   ~FanOut();  // stops
