@@ -260,7 +260,7 @@ absl::Status App::StartWebhookReceiver() {
   auto receiver = web::WebhookReceiver::Start(
       loop_, std::move(options), *std::move(secrets), clock_, metrics_,
       [this](std::string token, std::string upstream_id, core::Completion<absl::Status> done) {
-        OnCallback(std::move(token), std::move(upstream_id), std::move(done));
+        gateway_->OnCallback(std::move(token), std::move(upstream_id), std::move(done));
       });
   if (!receiver.ok()) {
     return Named(
@@ -271,15 +271,6 @@ absl::Status App::StartWebhookReceiver() {
   }
   webhook_receiver_ = *std::move(receiver);
   return absl::OkStatus();
-}
-
-void App::OnCallback(std::string attempt_token, std::string upstream_id,
-                     core::Completion<absl::Status> done) {
-  // The gateway may still be taking over the very prediction that this is about.
-  if (phase_ == Phase::kStarting) {
-    return std::move(done)(core::MakeError(core::Reason::kLedgerUnavailable, "starting"));
-  }
-  gateway_->OnCallback(std::move(attempt_token), std::move(upstream_id), std::move(done));
 }
 
 absl::Status App::StartGrpcServer() {

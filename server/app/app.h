@@ -85,8 +85,6 @@ class App {
 
   web::Readiness CurrentReadiness() const;
   web::StatusReport StatusOnLoop() const;
-  void OnCallback(std::string attempt_token, std::string upstream_id,
-                  core::Completion<absl::Status> done);
   void LogBackup(const absl::StatusOr<web::BackupCopy>& copy);
 
   // Runs `work` on the loop and waits until it has called `done` there, `most` long.

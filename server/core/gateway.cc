@@ -46,6 +46,7 @@ void Gateway::Start(Completion<absl::Status> done) {
         tracker_->poller().Start();
         reconciler_->Start();
         retention_->Start();
+        taken_over_ = true;
         DREAMGATE_FAILPOINT("recover.done");
         std::move(done)(absl::OkStatus());
       }));
@@ -117,6 +118,13 @@ void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_->Unwatch(w
 
 void Gateway::OnCallback(std::string attempt_token, std::string upstream_id,
                          Completion<absl::Status> done) {
+  // It may be about a prediction that is being taken over, and would look like one that nobody follows.
+  if (!taken_over_) {
+    ports_.executor.Post([done = std::move(done)]() mutable {
+      std::move(done)(MakeError(Reason::kLedgerUnavailable, "starting"));
+    });
+    return;
+  }
   reconciler_->OnCallback(std::move(attempt_token), std::move(upstream_id), std::move(done));
 }
 

@@ -121,6 +121,7 @@ class Gateway {
  private:
   const Ports ports_;
   const Options options_;
+  bool taken_over_ = false;  // what an earlier process left behind
   bool draining_ = false;
   std::unique_ptr<Tracker> tracker_;
   std::unique_ptr<Submitter> submitter_;
