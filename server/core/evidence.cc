@@ -148,7 +148,7 @@ Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review,
     const auto found = tasks.find(input);
     if (found == tasks.end()) continue;
     std::vector<const HistoryItem*> items;
-    std::set<const StoredAttempt*> possible;
+    std::set<const StoredAttempt*> possible, called_absent;
     for (const HistoryItem* item : found->second) {
       std::vector<const StoredAttempt*> first, second;
       for (const StoredAttempt* attempt : attempts) {
@@ -157,9 +157,14 @@ Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review,
       }
       const auto& of_item = first.empty() ? second : first;
       possible.insert(of_item.begin(), of_item.end());
+      called_absent.insert(second.begin(), second.end());
       if (!of_item.empty()) items.push_back(item);
     }
     if (items.empty()) continue;
+    // More tasks than attempts to expect them of: some verdict came before its task.
+    if (items.size() > possible.size()) {
+      possible.insert(called_absent.begin(), called_absent.end());
+    }
     std::sort(items.begin(), items.end(), Older);
     std::vector<const StoredAttempt*> owners;  // oldest first, as in the review
     for (const StoredAttempt* attempt : attempts) {
@@ -191,7 +196,15 @@ Matching MatchTasks(const HistoryReading& reading, const AttemptReview& review,
 std::vector<const StoredAttempt*> AbsenceEvidence::Add(
     const HistoryReading& reading, const AttemptReview& review,
     const std::vector<const StoredAttempt*>& attempts) {
-  if (!reading.complete) return {};
+  if (!reading.complete) {
+    // It shows what there is, not what there is not.
+    for (const HistoryItem& item : reading.items) latest_[item.upstream_id] = item.create_time;
+    const Candidates candidates(reading, review);
+    for (const StoredAttempt* attempt : attempts) {
+      if (candidates.MayHave(*attempt)) shown_.erase(KeyOf(*attempt));
+    }
+    return {};
+  }
   if (!IsConsistent(reading, review)) {
     shown_.clear();
     return {};
@@ -207,7 +220,7 @@ std::vector<const StoredAttempt*> AbsenceEvidence::Add(
       continue;
     }
     if (candidates.MayHave(*attempt)) continue;
-    const Key key(attempt->tenant, attempt->prediction_id, attempt->attempt.number);
+    const Key key = KeyOf(*attempt);
     Shown& now = shown[key];
     if (const auto before = shown_.find(key); before != shown_.end()) {
       now = before->second;
@@ -221,6 +234,10 @@ std::vector<const StoredAttempt*> AbsenceEvidence::Add(
   }
   shown_ = std::move(shown);
   return absent;
+}
+
+AbsenceEvidence::Key AbsenceEvidence::KeyOf(const StoredAttempt& attempt) {
+  return {attempt.tenant, attempt.prediction_id, attempt.attempt.number};
 }
 
 bool AbsenceEvidence::IsConsistent(const HistoryReading& reading, const AttemptReview& review) {

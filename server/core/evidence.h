@@ -80,11 +80,12 @@ class AbsenceEvidence {
     int readings = 0;
   };
 
+  static Key KeyOf(const StoredAttempt& attempt);
   bool IsConsistent(const HistoryReading& reading, const AttemptReview& review);
 
   const absl::Duration settle_time_;
   std::map<Key, Shown> shown_;
-  // Of the latest complete reading: what a later one must show as well.
+  // Of the latest complete reading and incomplete ones since: what a later one must show as well.
   std::map<std::string, std::optional<absl::Time>> latest_;
 };
 

@@ -157,7 +157,13 @@ void Reconciler::OnUnreadable(const HistoryFailed& failed) {
         {{"http_status", absl::StrCat(failed.http_status)}, {"problem", failed.message}});
   }
   retry_after_ = failed.retry_after.value_or(absl::ZeroDuration());
-  Conclude(/*answered=*/false);
+  if (question_->reading.items.empty()) {
+    Conclude(/*answered=*/false);
+    return;
+  }
+  question_->cut_short = true;  // what the pages before have shown is there all the same
+  question_->reading.clock_offset = clock_offset_;
+  Review();
 }
 
 // Only now: whatever history shows was created by a POST whose attempt the ledger knows by now.
@@ -184,7 +190,7 @@ void Reconciler::Review() {
         DREAMGATE_FAILPOINT("reconcile.before_judging");
         LeaveOutDecided(*review);
         Judge(question_->reading, *review, question_->whole);
-        Conclude(/*answered=*/true);
+        Conclude(/*answered=*/!question_->cut_short);
       }));
 }
 

@@ -201,6 +201,20 @@ TEST(MatchTasksTest, TwoTasksForTwoAttemptsOfOnePredictionAreBoundOldestFirst) {
               UnorderedElementsAre(Pair("p", "u1"), Pair("p#2", "u2")));
 }
 
+TEST(MatchTasksTest, TwoTasksThatBothCameAfterAVerdictOfAbsenceAreBoundOldestFirst) {
+  StoredAttempt first = Lost("p");
+  first.result = AttemptResult::kAbsent;
+  first.result_time = kStart + absl::Minutes(1);
+  first.latest = false;
+  StoredAttempt second = Lost("p", first.input, kStart + absl::Minutes(1));
+  second.attempt.number = 2;
+  EXPECT_THAT(Matched(Reading({Item("u2", first.input, kStart + absl::Minutes(4)),
+                               Item("u1", first.input, kStart + absl::Minutes(3))},
+                              kStart + absl::Minutes(5)),
+                      Open({first, second})),
+              UnorderedElementsAre(Pair("p", "u1"), Pair("p#2", "u2")));
+}
+
 TEST(MatchTasksTest, MoreTasksThanAttemptsOfOnePredictionAreNotSharedOutTwice) {
   // A foreign client that asks for the same: each attempt gets at most one, each task at most once.
   const auto matching = MatchTasks(Reading({Item("u1"), Item("u2")}), Open({Lost("p")}));
@@ -516,6 +530,16 @@ TEST_F(AbsenceTest, ACandidateStartsTheCountAgain) {
   EXPECT_THAT(Add(absl::Seconds(140), candidate), IsEmpty());
   EXPECT_THAT(Add(absl::Seconds(200), candidate), IsEmpty());
   EXPECT_THAT(Add(absl::Seconds(260), candidate), ElementsAre("p"));
+}
+
+TEST_F(AbsenceTest, ACandidateInAReadingThatWasCutShortStartsTheCountAgain) {
+  EXPECT_THAT(Add(absl::Seconds(10)), IsEmpty());
+  EXPECT_THAT(Add(absl::Seconds(70)), IsEmpty());
+  HistoryReading cut_short = Reading({Item("u", std::nullopt)}, kLost + absl::Seconds(100));
+  cut_short.complete = false;
+  EXPECT_THAT(Add(cut_short, review_), IsEmpty());
+  EXPECT_THAT(Add(absl::Seconds(130)), IsEmpty()) << "it was there a moment ago";
+  EXPECT_THAT(Add(absl::Seconds(190)), IsEmpty());
 }
 
 TEST_F(AbsenceTest, OtherClientsTasksWithOtherInputsDoNotStandInTheWay) {

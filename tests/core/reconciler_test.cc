@@ -219,6 +219,16 @@ TEST(ReconcilerTest, AReadingThatBreaksOffProvesNoAbsence) {
   ASSERT_TRUE(world.Ends(lost.id));
 }
 
+TEST(ReconcilerTest, WhatWasReadBeforeAPageThatCannotBeReadIsEvidence) {
+  ReconcilerWorld world;
+  world.account.page_size = 1;
+  world.account.failing_page = 2;
+  world.account.Add({"somebody's", "16:9", 100});
+  const auto lost = world.Lose("r1");
+  EXPECT_TRUE(world.Reaches(lost.id, State::kCreated, kSoon));
+  EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
+}
+
 TEST(ReconcilerTest, AHistoryWithoutEndIsNotReadForever) {
   ReconcilerWorld world;
   world.account.endless = true;
@@ -1297,6 +1307,28 @@ TEST(CallbackTest, InTheMomentOfTheRestartItIsEitherTakenOrToBeRepeated) {
   world.time.Advance(absl::Hours(2));
   EXPECT_EQ(world.Durable(lost.id).state, State::kCompleted);
   world.ExpectNothingLost();
+}
+
+TEST(CallbackTest, BeforeWhatWasLeftBehindIsTakenOverItIsToBeRepeated) {
+  ReconcilerWorld world;
+  world.Submit("r1");
+  const std::string token = world.upstream.creates[0].request.attempt_token;
+  const std::string id = world.ledger.All()[0]->id;
+  const std::string upstream_id = world.MakeTask();
+  world.Crash();
+  world.ledger.Hold();
+  world.StartGateway();
+  world.time.RunDue();
+  const auto early = world.CallbackLater(token, upstream_id);
+  world.time.RunDue();
+  ASSERT_EQ(early->answers, 1);
+  EXPECT_EQ(ReasonOf(early->status), Reason::kLedgerUnavailable) << early->status;
+  world.ledger.Release();
+  world.time.RunDue();
+  EXPECT_TRUE(world.Callback(token, upstream_id).ok());
+  ASSERT_TRUE(world.Ends(id));
+  EXPECT_EQ(world.Durable(id).state, State::kCompleted);
+  EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
 TEST(CallbackTest, WhileTheGatewayDrainsItIsStillTaken) {
