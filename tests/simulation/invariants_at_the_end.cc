@@ -218,6 +218,8 @@ void Invariants::OrphansGiveTheirVideos(const ModelTask& task, const OnDisk& hol
       task.forgotten_time < absl::InfiniteFuture() || task.account != 0) {
     return;  // there is nothing to have; or only with the other account's key, which is gone
   }
+  // It can be looked at with the key of its account only, and at intervals that grow meanwhile.
+  if (end.healed > end.now - absl::Minutes(15)) return;
   for (const core::Orphan& orphan : end.orphans) {
     if (orphan.upstream_id == task.id && orphan.found_time > end.now - absl::Hours(1)) return;
   }
@@ -275,11 +277,12 @@ void Invariants::EvidenceOfHistoryIsUsed(const TheEnd& end, const ModelUpstream&
   std::map<core::TaskInput, Group> groups;
   const absl::Time last_start = end.process_starts.back();
   for (const auto& [id, task] : upstream.tasks()) {
+    // Another client's may even have been taken for ours, while history did not show ours yet.
+    if (task.post == 0) groups[InputOf(task)].clear = false;
     if (IsIn(end.review.bound, id)) continue;
     Group& group = groups[InputOf(task)];
     ++group.tasks;
     absl::StrAppend(&group.name, " ", id);
-    if (task.post == 0) group.clear = false;
     const absl::Time asked =
         std::max({task.listed_time, last_start, end.healed}) + kLongestUntilAsked;
     // A history some of whose machines are behind shows each task sooner or later.

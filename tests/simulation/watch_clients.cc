@@ -146,11 +146,14 @@ void WatchClients::Connect(Client& client) {
   world_.gateway->Watch({client.prediction.first, client.prediction.second, after, std::nullopt},
                         stream);
   // It stays for a while; the pauses grow, so that nobody looks at a video of seven days all the time.
+  // In the end it stays for as long as the slowest takes to read.
   ++client.sessions;
-  world_.agenda.Later(world_.chance.Spread(absl::Seconds(1), absl::Minutes(5)),
-                      [this, &client, stream] {
-                        if (!stream->closed()) Leave(client);
-                      });
+  const absl::Duration stay = client.sessions < 20
+                                  ? world_.chance.Spread(absl::Seconds(1), absl::Minutes(5))
+                                  : absl::Minutes(15);
+  world_.agenda.Later(stay, [this, &client, stream] {
+    if (!stream->closed()) Leave(client);
+  });
 }
 
 void WatchClients::Leave(Client& client) {
