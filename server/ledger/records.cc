@@ -33,6 +33,10 @@ Records::Records(Database& database) : database_(database), attempts_(database) 
 
       {&update_prediction_,
        "UPDATE predictions SET state = ?, sequence = ?, visible = ?, owner_epoch = ?, "
+       "lease_until = ? "
+       "WHERE tenant = ? AND prediction_id = ? AND sequence = ? AND owner_epoch IN (0, ?)"},
+      {&end_prediction_,
+       "UPDATE predictions SET state = ?, sequence = ?, visible = ?, owner_epoch = ?, "
        "lease_until = ?, end_time = ? "
        "WHERE tenant = ? AND prediction_id = ? AND sequence = ? AND owner_epoch IN (0, ?)"},
       {&mark_rejected_,
@@ -142,17 +146,16 @@ absl::Status Records::InsertTransition(const PredictionKey& key,
 absl::StatusOr<bool> Records::UpdatePrediction(const core::Prediction& prediction,
                                                int64_t expected_sequence, int64_t epoch,
                                                const Ownership& owner) {
-  Cursor cursor(update_prediction_);
+  // SQLite rewrites every index that reads a column which is set, changed or not. So what goes on leaves
+  // the end alone, and with it the index of the unfinished.
+  Cursor cursor(prediction.end_time.has_value() ? end_prediction_ : update_prediction_);
   cursor.Bind(ToInteger(prediction.state))
       .Bind(prediction.sequence)
       .Bind(ToInteger(core::IsVisible(prediction)))
       .Bind(owner.epoch)
-      .Bind(owner.lease_until)
-      .Bind(prediction.end_time)
-      .Bind(prediction.tenant)
-      .Bind(prediction.id)
-      .Bind(expected_sequence)
-      .Bind(epoch);
+      .Bind(owner.lease_until);
+  if (prediction.end_time.has_value()) cursor.Bind(*prediction.end_time);
+  cursor.Bind(prediction.tenant).Bind(prediction.id).Bind(expected_sequence).Bind(epoch);
   if (const absl::Status status = cursor.Run(); !status.ok()) return status;
   return database_.changes() == 1;
 }

@@ -96,7 +96,8 @@ class Records {
   Statement begin_, commit_, rollback_;
   Statement set_savepoint_, rollback_to_savepoint_, release_savepoint_;
   Statement owner_epoch_, raise_owner_epoch_;
-  Statement insert_prediction_, insert_transition_, update_prediction_, mark_rejected_;
+  Statement insert_prediction_, insert_transition_, update_prediction_, end_prediction_,
+      mark_rejected_;
   Statement find_by_request_id_, load_prediction_, load_transitions_, load_recovered_outputs_;
   Statement list_;
   Statement take_over_, find_unfinished_;
