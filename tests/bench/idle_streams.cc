@@ -147,8 +147,12 @@ class Witness final : public Crowd::Observer {
   }
 
   // From now on heartbeats are counted by seconds.
-  void StartHold() { hold_start_ = ToNanoseconds(Clock::now()); }
+  void StartHold() {
+    hold_start_ = ToNanoseconds(Clock::now());
+    holding_ = true;
+  }
   void EndHold() {
+    holding_ = false;
     beats_in_hold_ = heartbeats_.load();
     seconds_in_hold_ = (ToNanoseconds(Clock::now()) - hold_start_) / 1'000'000'000;
   }
@@ -156,7 +160,7 @@ class Witness final : public Crowd::Observer {
   int64_t heartbeats() const { return heartbeats_; }
   int64_t heartbeats_in_hold() const { return beats_in_hold_; }
   const Histogram& intervals() const { return intervals_; }
-  // Of upstream's latest answer, as heartbeats tell it.
+  // Of upstream's latest answer, as heartbeats of the hold tell it.
   const Histogram& ages() const { return ages_; }
 
   // The quietest and the busiest second of the hold, the first round of heartbeats left out.
@@ -223,7 +227,8 @@ class Witness final : public Crowd::Observer {
     bool updated = false;
   };
 
-  // What the heartbeats of one prediction gave for "upstream last answered", and when last.
+  // What the heartbeats of one prediction gave for "upstream last answered", and when last during the
+  // hold. Before and after it they wait for their turn among thousands of other messages.
   struct Told {
     std::mutex mutex;
     std::map<absl::Time, absl::Time> by_observed;
@@ -272,7 +277,7 @@ class Witness final : public Crowd::Observer {
     if (observed < streams_[stream].observed) Complain(stream, "was told of an earlier answer");
     streams_[stream].observed = observed;
     if (observed > now) Complain(stream, "was told of an answer still to come");
-    ages_.Add(now - observed);
+    if (holding_) ages_.Add(now - observed);
     if (heartbeat.has_next_poll_time()) {
       const absl::Time next = TimeOf(heartbeat.next_poll_time());
       if (next < now - kTolerance || next > now + kLookInterval + kTolerance) {
@@ -281,7 +286,9 @@ class Witness final : public Crowd::Observer {
     }
     Told& told = told_[stream / watchers_each_];
     const std::lock_guard<std::mutex> lock(told.mutex);
-    told.by_observed[observed] = now;
+    absl::Time& latest_receipt =
+        told.by_observed.try_emplace(observed, absl::InfinitePast()).first->second;
+    if (holding_) latest_receipt = now;
   }
 
   void OnUpdate(size_t stream, const v1::Prediction& update) {
@@ -326,6 +333,7 @@ class Witness final : public Crowd::Observer {
   Histogram ages_;
   std::atomic<int64_t> heartbeats_{0};
   std::atomic<int64_t> hold_start_{0};
+  std::atomic<bool> holding_{false};
   int64_t beats_in_hold_ = 0;
   int64_t seconds_in_hold_ = 0;
   std::vector<std::atomic<int64_t>> per_second_;
@@ -443,19 +451,20 @@ int Main(const Settings& settings) {
              {Kind::kAtMost, kMostGrowthPercent}),
       figure("server's processor time while idle", "% of one core",
              100 * absl::ToDoubleSeconds(processor) / seconds),
-      figure("  per heartbeat", "us", absl::ToDoubleMicroseconds(processor) / beats),
+      figure("server's processor time per heartbeat", "us",
+             absl::ToDoubleMicroseconds(processor) / beats),
       figure("heartbeats", "a second", beats / seconds),
-      figure("  quietest second", "", static_cast<double>(quietest)),
-      figure("  busiest second", "", static_cast<double>(busiest)),
+      figure("heartbeats in the quietest second", "", static_cast<double>(quietest)),
+      figure("heartbeats in the busiest second", "", static_cast<double>(busiest)),
       figure("time between a stream's heartbeats, smallest", "s", witness.intervals().Quantile(0)),
-      figure("  median", "s", witness.intervals().Quantile(0.5)),
-      figure("  p99.9", "s", witness.intervals().Quantile(0.999)),
-      figure("  largest", "s", witness.intervals().Quantile(1)),
+      figure("time between a stream's heartbeats, median", "s", witness.intervals().Quantile(0.5)),
+      figure("time between a stream's heartbeats, p99.9", "s", witness.intervals().Quantile(0.999)),
+      figure("time between a stream's heartbeats, largest", "s", witness.intervals().Quantile(1)),
       figure("age of upstream's answer in a heartbeat, median", "s", witness.ages().Quantile(0.5)),
-      figure("  largest", "s", witness.ages().Quantile(1)),
+      figure("age of upstream's answer in a heartbeat, largest", "s", witness.ages().Quantile(1)),
       figure("terminal update, from its commit: median", "ms", delay(0.5)),
-      figure("  p99", "ms", delay(0.99)),
-      figure("  last", "ms", delays.back()),
+      figure("terminal update, from its commit: p99", "ms", delay(0.99)),
+      figure("terminal update, from its commit: last", "ms", delays.back()),
       figure("all predictions, from their end to the last stream's", "ms",
              absl::ToDoubleMilliseconds(ending)),
   };

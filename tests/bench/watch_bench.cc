@@ -304,11 +304,12 @@ int Main(const Settings& settings) {
       figure("memory per idle stream, after 3 messages", "bytes", Kind::kRatioAtMost, 1.10),
       figure("processor time per delivered terminal update", "us", Kind::kRatioAtMost, 1.25),
       figure("terminal update at the last watcher after", "ms", Kind::kRatioAtMost, 1.30),
-      figure("  p99 of the rounds", "ms", Kind::kRatioAtMost, 1.30),
+      figure("terminal update at the last watcher, p99 of the rounds", "ms", Kind::kRatioAtMost,
+             1.30),
       figure("another prediction's update meanwhile, median", "ms", Kind::kNone, 0),
-      figure("  p99 of all rounds' updates", "ms", Kind::kAtMost, 20),
+      figure("another prediction's update meanwhile, p99 of all rounds", "ms", Kind::kAtMost, 20),
       figure("another prediction's update, no fan-out, median", "ms", Kind::kNone, 0),
-      figure("  p99 of all rounds' updates", "ms", Kind::kNone, 0),
+      figure("another prediction's update, no fan-out, p99 of all rounds", "ms", Kind::kNone, 0),
   };
   const auto add = [&figures](const Sample& sample, std::vector<double> Figure::*side) {
     (figures[0].*side).push_back(sample.idle_bytes);
