@@ -21,6 +21,7 @@ struct HistoryReading {
   absl::Time begun;                // our clock
   absl::Time since;                // our clock: attempts that began later can be judged by it
   bool complete = false;           // it shows every task since then that upstream lists
+  bool cut_short = false;          // a later page could not be read; never if complete
   std::vector<HistoryItem> items;  // each task once
   std::optional<absl::Duration> clock_offset;  // upstream's clock minus ours
   std::string key_fingerprint;                 // whose account it is

@@ -161,7 +161,7 @@ void Reconciler::OnUnreadable(const HistoryFailed& failed) {
     Conclude(/*answered=*/false);
     return;
   }
-  question_->cut_short = true;  // what the pages before have shown is there all the same
+  question_->reading.cut_short = true;  // what the pages before have shown is there all the same
   question_->reading.clock_offset = clock_offset_;
   Review();
 }
@@ -190,7 +190,7 @@ void Reconciler::Review() {
         DREAMGATE_FAILPOINT("reconcile.before_judging");
         LeaveOutDecided(*review);
         Judge(question_->reading, *review, question_->whole);
-        Conclude(/*answered=*/!question_->cut_short);
+        Conclude(/*answered=*/!question_->reading.cut_short);
       }));
 }
 

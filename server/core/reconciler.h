@@ -64,7 +64,6 @@ class Reconciler final : public EvidenceSink {
     std::set<std::string> seen;
     int page = 1;
     absl::Duration tolerance;  // it was asked with
-    bool cut_short = false;    // a later page could not be read
   };
   struct FollowedOrphan {
     Orphan orphan;

@@ -219,12 +219,15 @@ TEST(ReconcilerTest, AReadingThatBreaksOffProvesNoAbsence) {
   ASSERT_TRUE(world.Ends(lost.id));
 }
 
-TEST(ReconcilerTest, WhatWasReadBeforeAPageThatCannotBeReadIsEvidence) {
+TEST(ReconcilerTest, ATaskInAReadingThatBreaksOffIsBoundOnceNoEqualOneCanBeInTheRest) {
   ReconcilerWorld world;
   world.account.page_size = 1;
   world.account.failing_page = 2;
   world.account.Add({"somebody's", "16:9", 100});
   const auto lost = world.Lose("r1");
+  world.time.Advance(absl::Minutes(10));
+  EXPECT_EQ(world.Durable(lost.id).state, State::kUnresolved);
+  world.account.failing_page.reset();
   EXPECT_TRUE(world.Reaches(lost.id, State::kCreated, kSoon));
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
 }
