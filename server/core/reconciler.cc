@@ -94,16 +94,24 @@ void Reconciler::Ask() {
     return;
   }
   // The whole of history is long: is there anything to look for in it, and since when?
-  ports_.ledger.ReviewAttempts({question_->reading.since, {}, /*with_accepted=*/false},
-                               lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
-                                 if (!review.ok() || review->open.empty()) {
-                                   Conclude(/*answered=*/review.ok());
-                                   return;
-                                 }
-                                 question_->reading.since =
-                                     review->open.front().attempt.start_time - kPrelude;
-                                 ReadPage();
-                               }));
+  ports_.ledger.ReviewAttempts(
+      {question_->reading.since, {}, /*with_accepted=*/false},
+      lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
+        if (!review.ok()) {
+          Conclude(/*answered=*/false);
+          return;
+        }
+        // What is in flight has its own answer to come.
+        const auto lost =
+            std::find_if(review->open.begin(), review->open.end(),
+                         [](const StoredAttempt& open) { return open.result.has_value(); });
+        if (lost == review->open.end()) {
+          Conclude(/*answered=*/true);
+          return;
+        }
+        question_->reading.since = lost->attempt.start_time - kPrelude;
+        ReadPage();
+      }));
 }
 
 void Reconciler::ReadPage() {

@@ -70,6 +70,13 @@ TEST(ReconcilerTest, HistoryIsNotAskedWithoutNeed) {
   EXPECT_LE(world.account.asked.size(), 1u);
 }
 
+TEST(ReconcilerTest, HistoryIsNotAskedForWhatIsInFlight) {
+  ReconcilerWorld world;
+  world.Submit("r1");
+  world.time.Advance(world.options.submit_soft_timeout - absl::Seconds(1));
+  EXPECT_THAT(world.account.asked, IsEmpty());
+}
+
 TEST(ReconcilerTest, OneQuestionServesAllThatAreUnresolved) {
   ReconcilerWorld world;
   std::vector<ReconcilerWorld::LostSubmission> lost;
