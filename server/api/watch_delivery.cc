@@ -17,7 +17,7 @@ std::shared_ptr<const core::EncodedMessage> Encode(const v1::WatchPredictionResp
 }  // namespace
 
 WatchDelivery::WatchDelivery(const Options& options, core::Events& events)
-    : options_(options), fan_out_(events) {}
+    : options_(options), fan_out_(events, options.stall_timeout) {}
 
 std::shared_ptr<const core::EncodedMessage> WatchDelivery::EncodeUpdate(
     const core::Prediction& prediction) {
@@ -47,6 +47,10 @@ void WatchDelivery::Deliver(std::shared_ptr<const core::TransitionLog> log,
 
 void WatchDelivery::SchedulePump(std::shared_ptr<WatchStream> stream) {
   fan_out_.Pump(std::move(stream));
+}
+
+void WatchDelivery::ExpectEnd(std::weak_ptr<WatchStream> stream) {
+  fan_out_.ExpectEnd(std::move(stream));
 }
 
 }  // namespace dreamgate::api

@@ -35,6 +35,7 @@ class WatchDelivery final : public core::TransitionSink, public StreamHost {
   void SchedulePump(std::shared_ptr<WatchStream> stream) override;
   std::shared_ptr<const core::EncodedMessage> EncodeReconnect(absl::Duration retry_delay) override;
   absl::Duration stall_timeout() const override { return options_.stall_timeout; }
+  void ExpectEnd(std::weak_ptr<WatchStream> stream) override;
 
   // Ends the thread; call after GrpcServer::Shutdown. What is queued, or comes later, is dropped.
   void Stop() { fan_out_.Stop(); }

@@ -77,6 +77,7 @@ void WatchReactor::Cancel() noexcept { context_.TryCancel(); }
 
 void WatchReactor::OnDone() noexcept {
   const std::shared_ptr<WatchReactor> self = std::move(self_);
+  Done();
   ticket_.GiveBack();
   const std::string code = absl::StatusCodeToString(end_code());
   surroundings_.events.StreamClosed(code);

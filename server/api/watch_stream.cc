@@ -19,6 +19,7 @@ absl::Status DrainingError(absl::Duration reconnect_delay) {
 }  // namespace
 
 void WatchStream::Begin(std::shared_ptr<const core::TransitionLog> log, size_t cursor) {
+  const bool last = log->back().terminal;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (ended_) return;
@@ -26,6 +27,7 @@ void WatchStream::Begin(std::shared_ptr<const core::TransitionLog> log, size_t c
     cursor_ = static_cast<uint32_t>(cursor);
   }
   host_.SchedulePump(shared_from_this());
+  if (last) host_.ExpectEnd(weak_from_this());
 }
 
 void WatchStream::Beat(std::shared_ptr<const core::EncodedMessage> heartbeat) {
@@ -54,6 +56,7 @@ void WatchStream::Leave(absl::Duration reconnect_delay) {
     reconnect_delay_ = reconnect_delay;
   }
   host_.SchedulePump(shared_from_this());
+  host_.ExpectEnd(weak_from_this());
 }
 
 void WatchStream::Fail(absl::Status error) {
@@ -63,19 +66,30 @@ void WatchStream::Fail(absl::Status error) {
     failure_ = std::move(error);
   }
   host_.SchedulePump(shared_from_this());
+  host_.ExpectEnd(weak_from_this());
 }
 
 void WatchStream::Advance(const std::shared_ptr<const core::TransitionLog>& log) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  // Without a Begin there is no position yet, and the Begin to come has this log or a longer one.
-  if (ended_ || log_ == nullptr) return;
-  if (log->size() > log_->size()) log_ = log;
-  PumpLocked();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    // Without a Begin there is no position yet, and the Begin to come has this log or a longer one.
+    if (ended_ || log_ == nullptr) return;
+    if (log->size() > log_->size()) log_ = log;
+    PumpLocked();
+  }
+  if (log->back().terminal) host_.ExpectEnd(weak_from_this());
 }
 
 void WatchStream::Pump() {
   const std::lock_guard<std::mutex> lock(mutex_);
   PumpLocked();
+}
+
+void WatchStream::BreakUnlessDone() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (done_ || cancelled_) return;
+  cancelled_ = true;
+  writer_.Cancel();
 }
 
 void WatchStream::WriteDone(bool ok) {
@@ -95,6 +109,11 @@ void WatchStream::CallerGone() {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (ended_) return;
   FinishLocked(absl::CancelledError("the caller has left"));
+}
+
+void WatchStream::Done() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  done_ = true;
 }
 
 bool WatchStream::ended_by_hub() const {

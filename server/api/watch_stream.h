@@ -49,11 +49,15 @@ class StreamHost {
   // A stream whose write is pending for longer than this is broken at its next heartbeat; a caller
   // that is alive resumes.
   virtual absl::Duration stall_timeout() const = 0;
+  // The hub lets go of `stream`, so no heartbeat will find it stalled any more. Has its
+  // `BreakUnlessDone()` called after the stall timeout, on another thread, if it is still there.
+  // Never blocks.
+  virtual void ExpectEnd(std::weak_ptr<WatchStream> stream) = 0;
 };
 
 class WatchStream : public core::Watcher, public std::enable_shared_from_this<WatchStream> {
  public:
-  // `writer` is only called until the stream has ended, so it may die once its operations are done.
+  // `writer` is called until `Done`.
   WatchStream(StreamHost& host, StreamWriter& writer) : host_(host), writer_(writer) {}
   WatchStream(const WatchStream&) = delete;
   WatchStream& operator=(const WatchStream&) = delete;
@@ -68,10 +72,15 @@ class WatchStream : public core::Watcher, public std::enable_shared_from_this<Wa
   void Advance(const std::shared_ptr<const core::TransitionLog>& log);
   // From the fan-out's thread: starts the next write if none is pending.
   void Pump();
+  // From the fan-out's thread, once the stream has had its time to end: breaks one whose caller does
+  // not read what is left, the end included.
+  void BreakUnlessDone();
 
   // From the transport's reactions.
   void WriteDone(bool ok);
   void CallerGone();
+  // Everything has been sent or has failed. The last reaction: the writer may die after it.
+  void Done();
 
   // Whether the hub has already let go of this stream: it ended by itself, not by the caller.
   bool ended_by_hub() const;
@@ -106,6 +115,7 @@ class WatchStream : public core::Watcher, public std::enable_shared_from_this<Wa
   bool write_pending_ ABSL_GUARDED_BY(mutex_) = false;
 
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_by_hub_ ABSL_GUARDED_BY(mutex_) = false;
   absl::StatusCode end_code_ ABSL_GUARDED_BY(mutex_) = absl::StatusCode::kOk;

@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -93,6 +94,7 @@ class WatchClient final : public grpc::ClientReadReactor<v1::WatchPredictionResp
   ~WatchClient() override {
     context_.TryCancel();
     Await([this] { return end_.has_value(); });
+    EXPECT_THAT(validator_.violations(), testing::IsEmpty());
   }
 
   void Cancel() { context_.TryCancel(); }
@@ -119,13 +121,13 @@ class WatchClient final : public grpc::ClientReadReactor<v1::WatchPredictionResp
     const std::lock_guard<std::mutex> lock(mutex_);
     return updates_;
   }
+  int heartbeats() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return heartbeats_;
+  }
   int reconnects() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return reconnects_;
-  }
-  std::vector<std::string> violations() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return validator_.violations();
   }
 
  private:
@@ -172,6 +174,35 @@ class WatchClient final : public grpc::ClientReadReactor<v1::WatchPredictionResp
   std::optional<grpc::Status> end_;
 };
 
+// A watch that never reads and, unlike other clients, gives the server next to no room to write ahead.
+class StalledWatch final : public grpc::ClientReadReactor<v1::WatchPredictionResponse> {
+ public:
+  StalledWatch(const std::string& address, const std::string& id) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 5);
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    stub_ = v1::VideoService::NewStub(
+        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+    v1::WatchPredictionRequest request;
+    request.set_prediction_id(id);
+    request.set_after_sequence(0);
+    stub_->async()->WatchPrediction(&context_, &request, this);
+    StartCall();
+  }
+  ~StalledWatch() override {
+    context_.TryCancel();
+    done_.get_future().wait();
+  }
+
+ private:
+  void OnDone(const grpc::Status&) override { done_.set_value(); }
+
+  std::unique_ptr<v1::VideoService::Stub> stub_;
+  grpc::ClientContext context_;
+  std::promise<void> done_;
+};
+
 struct RawAnswer {
   grpc::Status status;
   std::string bytes;  // of the first message
@@ -179,7 +210,8 @@ struct RawAnswer {
 
 class ApiServerTest : public testing::Test {
  protected:
-  ApiServerTest() {
+  explicit ApiServerTest(const WatchDelivery::Options& delivery = {})
+      : delivery_(delivery, events_) {
     options_.listen_address = "127.0.0.1:0";
     options_.model = "test-model";
     loop_.Run([this] {
@@ -322,7 +354,7 @@ class ApiServerTest : public testing::Test {
   CountingEvents events_;
   LibraryLogs library_logs_{events_};
   fakes::FakeRandom random_;
-  WatchDelivery delivery_{{}, events_};
+  WatchDelivery delivery_;
   LoopThread loop_;
   int tasks_ = 0;
   std::optional<fakes::FakeLedger> ledger_;
@@ -348,7 +380,6 @@ TEST_F(ApiServerTest, AVideoIsSubmittedWatchedToItsEndReadAndListed) {
   EXPECT_THAT(live->states(),
               ElementsAre(v1::PREDICTION_STATE_SUBMITTING, v1::PREDICTION_STATE_CREATED,
                           v1::PREDICTION_STATE_COMPLETED));
-  EXPECT_THAT(live->violations(), testing::IsEmpty());
 
   const auto late = Watch(id);
   EXPECT_TRUE(late->End().ok());
@@ -612,6 +643,25 @@ TEST_F(ApiServerTest, HeartbeatsAreMessages) {
   EXPECT_TRUE(watch->AwaitHeartbeat());
 }
 
+TEST_F(ApiServerTest, TheHeartbeatIntervalIsClamped) {
+  Start();
+  const std::string id = SubmitOne();
+  v1::WatchPredictionRequest request;
+  request.set_prediction_id(id);
+  request.mutable_heartbeat_interval()->set_nanos(1);
+  WatchClient eager(*stub_, request);
+  request.mutable_heartbeat_interval()->set_seconds(3600);
+  WatchClient lazy(*stub_, request);
+  ASSERT_TRUE(eager.AwaitUpdates(1) && lazy.AwaitUpdates(1));
+  for (int second = 1; second <= 25; ++second) {
+    PassTime(absl::Seconds(1));
+    if (second < 5) continue;
+    ASSERT_TRUE(eager.AwaitHeartbeat()) << "no silence of more than 5 s";
+  }
+  EXPECT_TRUE(lazy.AwaitHeartbeat()) << "no silence of more than 25 s";
+  EXPECT_LE(eager.heartbeats(), 5) << "and none more often than every 5 s";
+}
+
 TEST_F(ApiServerTest, ACallerMayLeaveAtAnyTime) {
   Start();
   const std::string id = SubmitOne();
@@ -648,6 +698,65 @@ TEST_F(ApiServerTest, TwoHundredWatchersSeeTheEnd) {
                 ElementsAre(v1::PREDICTION_STATE_CREATED, v1::PREDICTION_STATE_COMPLETED));
   }
   EXPECT_TRUE(Eventually([this] { return events_["delivered to 200"] == 1; }));
+}
+
+class StalledReaderTest : public ApiServerTest {
+ protected:
+  StalledReaderTest() : ApiServerTest({.stall_timeout = absl::Milliseconds(100)}) {
+    options_.max_prompt_code_points = 100'000;
+  }
+
+  // One whose updates are larger than what gRPC takes off our hands.
+  std::string SubmitLong() {
+    v1::SubmitVideoRequest request = GoodSubmit();
+    request.set_prompt(std::string(100'000, 'x'));
+    v1::SubmitVideoResponse response;
+    EXPECT_TRUE(Submit(request, response).ok());
+    return response.prediction().id();
+  }
+  // Heartbeats go on until the stream is broken.
+  bool EndsStalled() {
+    return Eventually([this] {
+      PassTime(absl::Seconds(1));
+      return events_["closed CANCELLED"] + events_["closed OK"] == 1;
+    });
+  }
+};
+
+TEST_F(StalledReaderTest, IsEndedDuringAWriteAndItsPlaceComesBack) {
+  options_.admission.streams = 1;
+  Start();
+  const std::string id = SubmitLong();
+  StalledWatch stalled(address(), id);
+  ASSERT_TRUE(Eventually([this] { return Watchers() == 1; }));
+  EXPECT_TRUE(EndsStalled());
+  EXPECT_TRUE(Watch(id)->AwaitUpdates(1));
+}
+
+TEST_F(StalledReaderTest, IsEndedWhenThePredictionEndsDuringAWrite) {
+  Start();
+  const std::string id = SubmitLong();
+  StalledWatch stalled(address(), id);
+  ASSERT_TRUE(Eventually([this] { return Watchers() == 1; }));
+  CompleteAll();
+  EXPECT_TRUE(EndsStalled());
+}
+
+TEST_F(StalledReaderTest, IsEndedWhenItDoesNotReadTheEnd) {
+  Start();
+  const std::string id = SubmitOne();
+  StalledWatch stalled(address(), id);
+  ASSERT_TRUE(Eventually([this] { return Watchers() == 1; }));
+  CompleteAll();
+  EXPECT_TRUE(EndsStalled());
+}
+
+TEST_F(StalledReaderTest, IsEndedWhenItDoesNotReadWhatIsOver) {
+  Start();
+  const std::string id = SubmitOne();
+  CompleteAll();
+  StalledWatch stalled(address(), id);
+  EXPECT_TRUE(EndsStalled());
 }
 
 TEST_F(ApiServerTest, ASubmissionWhoseCallerLeftBeforeThePostIsNotSent) {

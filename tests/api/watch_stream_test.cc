@@ -71,8 +71,10 @@ class InlineHost : public StreamHost {
     return Message("reconnect");
   }
   absl::Duration stall_timeout() const override { return timeout; }
+  void ExpectEnd(std::weak_ptr<WatchStream>) override { ++ends_expected; }
 
   absl::Duration timeout = absl::Minutes(1);
+  int ends_expected = 0;
 };
 
 class WatchStreamTest : public testing::Test {
@@ -220,6 +222,42 @@ TEST_F(WatchStreamTest, AHeartbeatThatFindsAStalledWriteBreaksTheStreamOnce) {
   EXPECT_TRUE(writer_.end.has_value());
 }
 
+TEST_F(WatchStreamTest, IsExpectedToEndOnceTheHubLetsGoOfIt) {
+  stream_->Begin(Log(1), 0);
+  stream_->Advance(Log(2));
+  stream_->Beat(Message("beat"));
+  EXPECT_EQ(host_.ends_expected, 0);
+  stream_->Advance(Log(3, true));
+  EXPECT_EQ(host_.ends_expected, 1);
+  const auto letting_go = [this](auto let_go) {
+    host_.ends_expected = 0;
+    FakeWriter writer;
+    let_go(*std::make_shared<WatchStream>(host_, writer));
+    return host_.ends_expected;
+  };
+  EXPECT_EQ(letting_go([](WatchStream& stream) { stream.Begin(Log(3, true), 1); }), 1);
+  EXPECT_EQ(letting_go([](WatchStream& stream) { stream.Leave(kReconnectDelay); }), 1);
+  EXPECT_EQ(letting_go([](WatchStream& stream) { stream.Fail(absl::InternalError("x")); }), 1);
+}
+
+TEST_F(WatchStreamTest, IsBrokenOnceUnlessItsTransportIsDone) {
+  stream_->Begin(Log(1), 0);
+  stream_->Advance(Log(2, true));  // waits behind a write that does not end
+  stream_->BreakUnlessDone();
+  stream_->BreakUnlessDone();
+  EXPECT_EQ(writer_.cancels, 1);
+  stream_->CallerGone();
+  EXPECT_TRUE(writer_.end.has_value());
+
+  FakeWriter writer;
+  const auto other = std::make_shared<WatchStream>(host_, writer);
+  other->Begin(Log(1, true), 0);  // the end is under way
+  EXPECT_TRUE(writer.end.has_value());
+  other->Done();
+  other->BreakUnlessDone();
+  EXPECT_EQ(writer.cancels, 0);
+}
+
 TEST_F(WatchStreamTest, LetsGoOfTheLogWhenItHasEnded) {
   auto log = Log(2);
   stream_->Begin(log, 2);
@@ -259,9 +297,13 @@ bool Eventually(Condition condition) {
 
 class FanOutHost : public InlineHost {
  public:
-  explicit FanOutHost(core::Events& events) : fan_out(events) {}
+  explicit FanOutHost(core::Events& events, absl::Duration end_timeout = absl::Minutes(1))
+      : fan_out(events, end_timeout) {}
   void SchedulePump(std::shared_ptr<WatchStream> stream) override {
     fan_out.Pump(std::move(stream));
+  }
+  void ExpectEnd(std::weak_ptr<WatchStream> stream) override {
+    fan_out.ExpectEnd(std::move(stream));
   }
   FanOut fan_out;
 };
@@ -278,17 +320,28 @@ class AsyncTransport : public StreamWriter {
     EXPECT_FALSE(ended_.exchange(true)) << "two ends";
   }
   void Finish(absl::Status) override { EXPECT_FALSE(ended_.exchange(true)) << "two ends"; }
-  void Cancel() override {}
+  void Cancel() override {
+    EXPECT_FALSE(done_.load()) << "the transport is gone";
+    ++cancels_;
+  }
 
   // Completes the pending write, if any.
   void Answer(WatchStream& stream) {
     if (write_pending_.exchange(false)) stream.WriteDone(true);
   }
+  // Its last reaction.
+  void Die(WatchStream& stream) {
+    stream.Done();
+    done_ = true;
+  }
   bool ended() const { return ended_.load(); }
+  int cancels() const { return cancels_.load(); }
 
  private:
   std::atomic<bool> write_pending_ = false;
   std::atomic<bool> ended_ = false;
+  std::atomic<bool> done_ = false;
+  std::atomic<int> cancels_ = 0;
 };
 
 struct Rpc {
@@ -369,6 +422,36 @@ TEST(FanOutTest, ALargeFanOutDelaysAnotherPredictionByOneChunkOnly) {
   EXPECT_EQ(events.delivered(), std::vector<int64_t>({1, static_cast<int64_t>(many.size())}));
   ASSERT_EQ(order.size(), many.size() + 1);
   EXPECT_EQ(order[FanOut::kChunk], 'o');
+}
+
+TEST(FanOutTest, BreaksWhatDoesNotEndInTimeAndNothingElse) {
+  CountingEvents events;
+  FanOutHost host(events, absl::Milliseconds(20));
+  constexpr size_t kStreams = 5 * FanOut::kChunk;
+  std::vector<std::unique_ptr<Rpc>> rpcs;
+  std::vector<std::shared_ptr<core::Watcher>> watchers;
+  for (size_t i = 0; i < kStreams; ++i) {
+    rpcs.push_back(std::make_unique<Rpc>(host));
+    rpcs.back()->stream->Begin(Log(1), 1);
+    watchers.push_back(rpcs.back()->stream);
+  }
+  Rpc open(host);
+  open.stream->Begin(Log(1), 1);
+  for (size_t i = 0; i < kStreams; i += 2) {  // done, and held by somebody all the same
+    rpcs[i]->stream->CallerGone();
+    rpcs[i]->transport.Die(*rpcs[i]->stream);
+    host.fan_out.ExpectEnd(rpcs[i]->stream);
+  }
+  host.fan_out.Advance(Log(2, true), watchers);
+  ASSERT_TRUE(Eventually([&] {
+    for (size_t i = 1; i < kStreams; i += 2) {
+      if (rpcs[i]->transport.cancels() != 1) return false;
+    }
+    return true;
+  }));
+  host.fan_out.Stop();
+  for (size_t i = 0; i < kStreams; i += 2) EXPECT_EQ(rpcs[i]->transport.cancels(), 0);
+  EXPECT_EQ(open.transport.cancels(), 0);
 }
 
 TEST(FanOutTest, DropsWhatComesAfterItStopped) {
