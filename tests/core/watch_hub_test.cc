@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -100,6 +102,21 @@ TEST(WatchHubTest, AStreamResumesWhereItWasAfterARestart) {
   EXPECT_THAT(after->updates, IsEmpty());
   world.AnswerGet(Shows("u1", State::kCompleted));
   EXPECT_THAT(after->states(), ElementsAre(State::kCompleted));
+}
+
+TEST(WatchHubTest, OfAForgottenPredictionNoPositionIsLeft) {
+  Options options;
+  options.request_id_retention = absl::Hours(1);
+  World world(options);
+  const std::string id = world.Create("r1", "u1");
+  world.AnswerGet(Shows("u1", State::kCompleted));
+  world.time.Advance(absl::Hours(2));
+  for (const std::optional<int64_t> after :
+       {std::optional<int64_t>(), std::optional<int64_t>(0), std::optional<int64_t>(2),
+        std::optional<int64_t>(3), std::optional<int64_t>(4),
+        std::optional<int64_t>(std::numeric_limits<int64_t>::max())}) {
+    EXPECT_EQ(world.Watch(id, after)->error.code(), absl::StatusCode::kNotFound);
+  }
 }
 
 // ------------------------------------------------------------------------------------------ visibility
@@ -451,6 +468,94 @@ TEST(WatchHubTest, HeartbeatsStopWithTheLastWatcherAndStartWithTheNext) {
   const auto watcher = world.Watch(id, std::nullopt, absl::Seconds(5));
   world.time.Advance(absl::Minutes(1));
   EXPECT_GE(watcher->heartbeats.size(), 11u);
+}
+
+TEST(WatchHubTest, NoStreamHasATimerOfItsOwn) {
+  World world;
+  const std::string id = world.Create("r1", "u1");
+  world.Watch(id);
+  const size_t waiting = world.time.waiting();
+  for (int i = 0; i < 1000; ++i) world.WatchLater(id);
+  world.time.RunDue();
+  EXPECT_EQ(world.time.waiting(), waiting);
+}
+
+TEST(WatchHubTest, HeartbeatsNameTheLastLookAnsweredAndTheNextOneToCome) {
+  World world;
+  const std::string id = world.Create("r1", "u1");
+  std::vector<absl::Time> looks = {world.time.Now()};  // upstream's answer to the POST is the first
+  world.upstream.answer_gets = [&](const std::string&) {
+    looks.push_back(world.time.Now());
+    return Shows("u1", State::kProcessing);
+  };
+  struct Beat {
+    absl::Time time;
+    Heartbeat said;
+  };
+  std::vector<Beat> beats;
+  const auto watcher = world.Watch(id, std::nullopt, absl::Seconds(5));
+  while (beats.size() < 200) {
+    const size_t seen = watcher->heartbeats.size();
+    ASSERT_TRUE(world.time.AdvanceUntil([&] { return watcher->heartbeats.size() > seen; },
+                                        absl::Seconds(5)));
+    beats.push_back({world.time.Now(), watcher->heartbeats.back()});
+  }
+  world.time.Advance(absl::Minutes(10));
+  double progress = 0;
+  for (const Beat& beat : beats) {
+    const auto next = std::upper_bound(looks.begin(), looks.end(), beat.time);
+    ASSERT_NE(next, looks.begin());
+    ASSERT_NE(next, looks.end());
+    EXPECT_EQ(beat.said.last_observed, *(next - 1));
+    EXPECT_EQ(beat.said.next_poll, *next);
+    ASSERT_TRUE(beat.said.estimated_time_left && beat.said.estimated_progress);
+    EXPECT_GT(*beat.said.estimated_time_left, absl::ZeroDuration());
+    EXPECT_GE(*beat.said.estimated_progress, progress);
+    EXPECT_LT(*beat.said.estimated_progress, 1);
+    progress = *beat.said.estimated_progress;
+  }
+  EXPECT_GT(progress, 0.5);
+}
+
+TEST(WatchHubTest, AHeartbeatOfAnUnresolvedPredictionKnowsOfNoLook) {
+  World world;
+  const auto call = world.Submit("r1");
+  world.Answer(Unknown());
+  const auto watcher = world.Watch(call->id(), std::nullopt, absl::Seconds(5));
+  world.time.Advance(absl::Minutes(1));
+  ASSERT_GE(watcher->heartbeats.size(), 11u);
+  for (const Heartbeat& heartbeat : watcher->heartbeats) {
+    EXPECT_EQ(heartbeat.prediction_id, call->id());
+    EXPECT_FALSE(heartbeat.last_observed || heartbeat.next_poll || heartbeat.estimated_time_left ||
+                 heartbeat.estimated_progress);
+  }
+}
+
+TEST(WatchHubTest, AHeartbeatDoesNotPromiseALookThatUpstreamHasForbidden) {
+  World world;
+  std::vector<std::shared_ptr<FakeWatcher>> watchers;
+  for (const char* name : {"u1", "u2"}) {
+    watchers.push_back(world.Watch(world.Create(name, name), std::nullopt, absl::Seconds(5)));
+  }
+  // One of the two is told, for both.
+  absl::Time forbidden_until = absl::InfinitePast();
+  int looks = 0;
+  world.upstream.answer_gets = [&](const std::string& task) {
+    EXPECT_GE(world.time.Now(), forbidden_until);
+    if (++looks > 1) return Shows(task, State::kProcessing);
+    forbidden_until = world.time.Now() + absl::Minutes(2);
+    return Fails(PollProblem::kRateLimited, 429, absl::Minutes(2));
+  };
+  ASSERT_TRUE(world.time.AdvanceUntil([&] { return looks == 1; }, absl::Minutes(5)));
+  for (const auto& watcher : watchers) watcher->heartbeats.clear();
+  world.time.Advance(absl::Minutes(1));
+  ASSERT_EQ(looks, 1);
+  for (const auto& watcher : watchers) {
+    ASSERT_FALSE(watcher->heartbeats.empty());
+    for (const Heartbeat& heartbeat : watcher->heartbeats) {
+      EXPECT_GE(heartbeat.next_poll.value_or(absl::InfiniteFuture()), forbidden_until);
+    }
+  }
 }
 
 // ---------------------------------------------------------------------------------------------- drain
