@@ -1,5 +1,6 @@
 #include "dreamgate/client/watch.h"
 
+#include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
@@ -12,6 +13,7 @@
 #include "dreamgate/client/video_client.h"
 #include "tests/client/fake_environment.h"
 #include "tests/client/fake_video_service.h"
+#include "tests/fakes/watch_validator.h"
 
 namespace dreamgate::client {
 namespace {
@@ -19,6 +21,7 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 
+constexpr auto kSubmitting = v1::PREDICTION_STATE_SUBMITTING;
 constexpr auto kCreated = v1::PREDICTION_STATE_CREATED;
 constexpr auto kProcessing = v1::PREDICTION_STATE_PROCESSING;
 constexpr auto kCompleted = v1::PREDICTION_STATE_COMPLETED;
@@ -42,19 +45,28 @@ class WatchTest : public testing::Test {
     grpc::Status status;
   };
 
+  // Whatever the server does, a caller is shown nothing that breaks the watch guarantees.
   Seen WatchAll(WatchOptions options = {}) {
+    fakes::WatchValidator validator(options.after_sequence);
     Watch watch = client().Watch("p1", std::move(options));
     Seen seen;
     while (std::optional<WatchEvent> event = watch.Next()) {
       if (const auto* update = std::get_if<v1::Prediction>(&*event)) {
         seen.sequences.push_back(update->sequence());
+        validator.OnUpdate(update->sequence(), static_cast<core::State>(update->state()));
       } else if (const auto* resumption = std::get_if<Resumption>(&*event)) {
         seen.resumptions.push_back(*resumption);
+        if (resumption->rewound) {
+          EXPECT_THAT(validator.violations(), testing::IsEmpty());
+          validator = fakes::WatchValidator();
+        }
       } else {
         ++seen.heartbeats;
       }
     }
     seen.status = watch.status();
+    validator.OnEnd(seen.status.ok());
+    EXPECT_THAT(validator.violations(), testing::IsEmpty());
     return seen;
   }
 
@@ -62,17 +74,23 @@ class WatchTest : public testing::Test {
   void ThenReplayToTheEnd() {
     service_.ThenWatch([](const v1::WatchPredictionRequest& request, FakeWatchStream& stream) {
       for (int64_t sequence = request.after_sequence() + 1; sequence <= 4; ++sequence) {
-        stream.Update(sequence, sequence == 4 ? kCompleted : kProcessing);
+        stream.Update(sequence, StateAt(sequence));
       }
       return grpc::Status::OK;
     });
   }
 
+  // Of the usual life.
+  static v1::PredictionState StateAt(int64_t sequence) {
+    const std::vector<v1::PredictionState> life = {kSubmitting, kCreated, kProcessing, kCompleted};
+    return life.at(static_cast<size_t>(sequence - 1));
+  }
+
   // A stream that shows the first two transitions and ends with `status`.
   void ThenBreakAfterTwo(grpc::Status status) {
     service_.ThenWatch([status](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
-      stream.Update(1, kCreated);
-      stream.Update(2, kProcessing);
+      stream.Update(1, kSubmitting);
+      stream.Update(2, kCreated);
       return status;
     });
   }
@@ -159,7 +177,7 @@ INSTANTIATE_TEST_SUITE_P(WatchTest, EndsOn,
 
 TEST_F(WatchTest, ResumesWhenTheServerGoesAwayAndComesBack) {
   service_.ThenWatch([](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
-    stream.Update(1, kCreated);
+    stream.Update(1, kSubmitting);
     stream.WaitUntilCancelled();
     return grpc::Status::CANCELLED;
   });
@@ -202,8 +220,8 @@ TEST_F(WatchTest, OutOfRangeTwiceAtOnePositionIsFinal) {
 
 TEST_F(WatchTest, AReconnectMessageResumesAfterExactlyTheGivenDelay) {
   service_.ThenWatch([](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
-    stream.Update(1, kCreated);
-    stream.Update(2, kProcessing);
+    stream.Update(1, kSubmitting);
+    stream.Update(2, kCreated);
     stream.Reconnect(1250ms);
     stream.WaitUntilCancelled();
     return grpc::Status(grpc::UNAVAILABLE, "draining");
@@ -219,7 +237,7 @@ TEST_F(WatchTest, AnUpdateSeenBeforeIsNotDeliveredAgain) {
   ThenBreakAfterTwo({grpc::UNAVAILABLE, "x"});
   service_.ThenWatch([](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
     for (int64_t sequence = 1; sequence <= 4; ++sequence) {
-      stream.Update(sequence, sequence == 4 ? kCompleted : kProcessing);
+      stream.Update(sequence, StateAt(sequence));
     }
     return grpc::Status::OK;
   });
@@ -228,8 +246,8 @@ TEST_F(WatchTest, AnUpdateSeenBeforeIsNotDeliveredAgain) {
 
 TEST_F(WatchTest, AGapIsNotDeliveredButResumedFromTheLastSequence) {
   service_.ThenWatch([](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
-    stream.Update(1, kCreated);
-    stream.Update(2, kProcessing);
+    stream.Update(1, kSubmitting);
+    stream.Update(2, kCreated);
     stream.Update(4, kCompleted);
     return grpc::Status::OK;
   });
@@ -281,8 +299,8 @@ TEST_F(WatchTest, AMessageFromANewerServerIsIgnored) {
 TEST_F(WatchTest, AStreamSilentForTwoAndAHalfHeartbeatsAndTheSlackIsDead) {
   std::promise<void> second_update_seen;
   service_.ThenWatch([&](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
-    stream.Update(1, kCreated);
-    stream.Update(2, kProcessing);
+    stream.Update(1, kSubmitting);
+    stream.Update(2, kCreated);
     second_update_seen.get_future().wait();
     environment_->Advance(30s);  // 2.5 x 10 s + 5 s
     stream.WaitUntilCancelled();
@@ -366,7 +384,7 @@ TEST_F(WatchTest, ItsOwnTimeoutIsFinal) {
 TEST_F(WatchTest, CancelFromAnotherThreadEndsABlockedNextAndTheStream) {
   std::promise<void> stream_cancelled;
   service_.ThenWatch([&](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
-    stream.Update(1, kCreated);
+    stream.Update(1, kSubmitting);
     stream.WaitUntilCancelled();
     stream_cancelled.set_value();
     return grpc::Status::CANCELLED;
@@ -398,7 +416,7 @@ TEST_F(WatchTest, CancelEndsAPauseBetweenAttempts) {
 TEST_F(WatchTest, DestroyingAWatchCancelsItsStream) {
   std::promise<void> stream_cancelled;
   service_.ThenWatch([&](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
-    stream.Update(1, kCreated);
+    stream.Update(1, kSubmitting);
     stream.WaitUntilCancelled();
     stream_cancelled.set_value();
     return grpc::Status::CANCELLED;
