@@ -22,11 +22,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
 #include "tests/bench/measure.h"
+#include "tests/bench/server_port.h"
 #include "tests/e2e/child_process.h"
 #include "tests/simulator/simulator.h"
 
@@ -142,20 +142,9 @@ class Client {
 // ---------------------------------------------------------------------------------------- servers
 
 int WaitForPort(ChildProcess& process, const std::string& ports_file) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(30);
-  std::string text;
-  while ((text = e2e::ReadFile(ports_file)).empty()) {
-    if (!process.Running() || absl::Now() > deadline) {
-      Die(absl::StrCat("a server did not start:\n", process.StandardError()));
-    }
-    absl::SleepFor(absl::Milliseconds(5));
-  }
-  int port = 0;
-  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-    const std::pair<absl::string_view, absl::string_view> setting = absl::StrSplit(line, '=');
-    if (setting.first == "grpc" && !absl::SimpleAtoi(setting.second, &port)) Die(text);
-  }
-  return port;
+  const absl::StatusOr<int> port = WaitForGrpcPort(process, ports_file);
+  if (!port.ok()) Die(std::string(port.status().message()));
+  return *port;
 }
 
 // A new folder, removed at the end.
