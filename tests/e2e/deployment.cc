@@ -129,7 +129,8 @@ Stream::Stream(v1::VideoService::Stub& stub, const std::string& prediction_id,
 
 Stream::~Stream() {
   context_.TryCancel();
-  WaitForEnd();
+  EXPECT_TRUE(WaitForEnd());
+  for (const std::string& violation : violations()) ADD_FAILURE() << violation;
 }
 
 void Stream::OnReadDone(bool ok) {
