@@ -11,11 +11,6 @@ namespace dreamgate::core {
 namespace {
 
 constexpr BackoffPolicy kWriteBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
-bool Holds(const Observation& observation, State state, absl::string_view upstream_id) {
-  return IsLegalTransition(state, observation.transition.state) &&
-         observation.only_in.value_or(state) == state &&
-         (!observation.unless_bound || upstream_id.empty());
-}
 
 // What decided an UNRESOLVED prediction.
 absl::string_view EvidenceName(const Transition& decided) {
@@ -69,7 +64,7 @@ void Tracker::Record(const PredictionKey& key, Observation observation) {
     return;
   }
   const Prospect prospect = ProspectOf(*entry);
-  if (!Holds(observation, prospect.state, prospect.upstream_id)) {
+  if (!Holds(observation, prospect)) {
     if (!entry->pending.empty() && observation.done) {
       // What makes it obsolete is not written yet.
       Observation& last = entry->pending.back();
@@ -174,8 +169,18 @@ Tracker::Prospect Tracker::ProspectOf(const Entry& entry) {
   for (const Observation& waiting : entry.pending) {
     prospect.state = waiting.transition.state;
     if (waiting.transition.upstream_id) prospect.upstream_id = *waiting.transition.upstream_id;
+    if (waiting.new_attempt) prospect.attempt = waiting.new_attempt->number;
   }
   return prospect;
+}
+
+bool Tracker::Holds(const Observation& observation, const Prospect& prospect) {
+  // What a further attempt has replaced decides nothing any more.
+  const bool replaced =
+      observation.attempt_outcome && observation.attempt_outcome->number < prospect.attempt;
+  return IsLegalTransition(prospect.state, observation.transition.state) && !replaced &&
+         observation.only_in.value_or(prospect.state) == prospect.state &&
+         (!observation.unless_bound || prospect.upstream_id.empty());
 }
 
 std::vector<std::shared_ptr<const Prediction>> Tracker::Unresolved() const {
@@ -217,8 +222,8 @@ void Tracker::Erase(const PredictionKey& key) {
 void Tracker::Write(const PredictionKey& key) {
   Entry* entry = EntryOf(key);
   if (entry == nullptr || entry->write_outstanding || entry->write_retry != nullptr) return;
-  while (!entry->pending.empty() &&
-         !Holds(entry->pending.front(), entry->current->state, entry->current->upstream_id)) {
+  const Prospect now{entry->current->state, entry->current->upstream_id};
+  while (!entry->pending.empty() && !Holds(entry->pending.front(), now)) {
     Drop(key, std::move(entry->pending.front()), "repeated", entry->current,
          entry->current->upstream_id);
     entry->pending.erase(entry->pending.begin());

@@ -116,8 +116,10 @@ class Tracker final : public LookObserver {
   struct Prospect {
     State state;
     absl::string_view upstream_id;
+    int attempt = 0;  // the latest that waits to begin; 0: none does
   };
   static Prospect ProspectOf(const Entry& entry);
+  static bool Holds(const Observation& observation, const Prospect& prospect);
 
   Entry* EntryOf(const PredictionKey& key);
   const Entry* EntryOf(const PredictionKey& key) const;

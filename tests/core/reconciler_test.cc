@@ -898,6 +898,34 @@ TEST_F(ResendTest, ACallbackForTheFirstAttemptWhileTheSecondIsUnderWayIsNotLost)
   world_.ExpectNothingLost();
 }
 
+TEST_F(ResendTest, ACallbackForTheFirstThatMeetsTheVerdictHalfWayLeavesTheSecondToItsAnswer) {
+  SendAgain();
+  const size_t verdict = world_.account.asked.size();  // the reading that proves absence
+  int sent_again = 0;
+  for (int steps = 0; steps < 20; ++steps) {
+    SCOPED_TRACE(testing::Message() << steps << " steps");
+    ReconcilerWorld world(WithResend());
+    const auto lost = world.Lose("r1", /*created=*/false);
+    ASSERT_TRUE(world.time.AdvanceUntil([&] { return world.account.asked.size() == verdict; },
+                                        absl::Minutes(6)));
+    for (int i = 0; i < steps; ++i) world.time.Step();
+    const std::string late = world.account.Add({"a cat", "16:9", world.Durable(lost.id).seed});
+    const auto callback = world.CallbackLater(lost.token, late);
+    while (world.upstream.posts_counted < 2 && world.time.Step()) {}
+    if (world.upstream.posts_counted == 2) {
+      world.Answer(Unknown());
+      ++sent_again;
+    }
+    world.time.RunDue();
+    EXPECT_EQ(callback->answers, 1);
+    ASSERT_TRUE(world.Ends(lost.id, absl::Hours(1)));
+    EXPECT_LE(world.upstream.posts_counted, 2);
+    world.ExpectNothingLost();
+  }
+  EXPECT_GT(sent_again, 0);
+  EXPECT_LT(sent_again, 20);
+}
+
 TEST_F(ResendTest, TwiceAllowedItIsSentThreeTimesAtMost) {
   ReconcilerWorld world(WithResend(2));
   std::set<std::string> tokens;

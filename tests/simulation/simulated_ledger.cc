@@ -142,18 +142,21 @@ void SimulatedLedger::RunBatch(size_t size) {
 
 // Each result is a piece of work of its own on the loop, which may be late, but keeps the order.
 void SimulatedLedger::Deliver(Pending pending, ledger::Result result) {
-  const absl::Time now = process_.Now();
-  absl::Duration delay = absl::ZeroDuration();
+  absl::Duration delay;
   if (chance_.Percent(25)) delay = chance_.Spread(absl::Microseconds(10), slowest_commit_);
-  last_delivery_ = std::max(last_delivery_, now + delay);
-  process_.agenda().Later(last_delivery_ - now, [this, done = std::move(pending.done),
-                                                 result = std::move(result)]() mutable {
-    const std::shared_ptr<const core::Prediction> committed = CommittedBy(result);
-    if (committed != nullptr && commit_observer_ != nullptr) {
-      commit_observer_->OnCommitted(committed);
-    }
-    std::move(done)(std::move(result));
-  });
+  last_delivery_ = std::max(last_delivery_, process_.Now() + delay);
+  results_.push_back({std::move(pending.done), std::move(result)});
+  process_.agenda().Later(last_delivery_ - process_.Now(), [this] { DeliverNext(); });
+}
+
+void SimulatedLedger::DeliverNext() {
+  Answered next = std::move(results_.front());
+  results_.pop_front();
+  const std::shared_ptr<const core::Prediction> committed = CommittedBy(next.result);
+  if (committed != nullptr && commit_observer_ != nullptr) {
+    commit_observer_->OnCommitted(committed);
+  }
+  std::move(next.done)(std::move(next.result));
 }
 
 }  // namespace dreamgate::simulation

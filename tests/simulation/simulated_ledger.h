@@ -74,11 +74,17 @@ class SimulatedLedger final : public core::Ledger {
     absl::AnyInvocable<void(ledger::Result) &&> done;
   };
 
+  struct Answered {
+    absl::AnyInvocable<void(ledger::Result) &&> done;
+    ledger::Result result;
+  };
+
   template <typename T>
   void Enqueue(ledger::Operation operation, core::Completion<T> done);
   void ScheduleBatch();
   void RunBatch(size_t size);
   void Deliver(Pending pending, ledger::Result result);
+  void DeliverNext();
 
   ledger::Store& store_;
   Process& process_;
@@ -89,6 +95,7 @@ class SimulatedLedger final : public core::Ledger {
   bool batch_scheduled_ = false;
   bool stopped_ = false;
   absl::Duration slowest_commit_ = absl::Milliseconds(20);
+  std::deque<Answered> results_;  // on their way to the loop
   absl::Time last_delivery_ = absl::InfinitePast();
 };
 
