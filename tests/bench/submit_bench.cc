@@ -28,6 +28,7 @@
 #include "tests/bench/measure.h"
 #include "tests/bench/server_port.h"
 #include "tests/e2e/child_process.h"
+#include "tests/fakes/temporary_folder.h"
 #include "tests/simulator/simulator.h"
 
 namespace dreamgate::bench {
@@ -147,24 +148,6 @@ int WaitForPort(ChildProcess& process, const std::string& ports_file) {
   return *port;
 }
 
-// A new folder, removed at the end.
-class Folder {
- public:
-  explicit Folder(const std::string& parent) : path_(parent + "/dreamgate-bench-XXXXXX") {
-    if (mkdtemp(path_.data()) == nullptr) Die(absl::StrCat("no folder can be made in ", parent));
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 // A server under measurement, with a simulator of its own.
 class Subject {
  public:
@@ -194,7 +177,7 @@ class Subject {
     port_ = WaitForPort(*process_, folder_.File("ports"));
   }
 
-  Folder folder_;
+  fakes::TemporaryFolder folder_;
   std::unique_ptr<simulator::Simulator> simulator_;
 
  private:
@@ -316,7 +299,7 @@ int Main(const Settings& settings) {
   }
 
   const std::string about = absl::StrFormat(
-      "SubmitVideo, every setting at its default (64 submits in flight, 64 connections to "
+      "SubmitVideo, every setting at its default (64 submits in flight, 96 connections to "
       "upstream); "
       "in the second row --max-submits-in-flight=%d --max-upstream-connections=%d; %d submits a "
       "run "

@@ -1,10 +1,12 @@
-// A new empty folder of a test's own, removed with everything in it. One thread.
+// A new empty folder of a test's or bench's own, removed with everything in it. One thread.
 #ifndef DREAMGATE_TESTS_FAKES_TEMPORARY_FOLDER_H_
 #define DREAMGATE_TESTS_FAKES_TEMPORARY_FOLDER_H_
 
 #include <stdlib.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -16,9 +18,13 @@ namespace dreamgate::fakes {
 
 class TemporaryFolder {
  public:
-  TemporaryFolder()
-      : path_((std::filesystem::temp_directory_path() / "dreamgate-test-XXXXXX").string()) {
-    if (mkdtemp(path_.data()) == nullptr) abort();
+  // In `parent`. Without it nothing can be tested: the program ends.
+  explicit TemporaryFolder(
+      const std::filesystem::path& parent = std::filesystem::temp_directory_path())
+      : path_((parent / "dreamgate-test-XXXXXX").string()) {
+    if (mkdtemp(path_.data()) != nullptr) return;
+    std::perror(("no folder can be made in " + parent.string()).c_str());
+    std::exit(1);
   }
   ~TemporaryFolder() {
     std::error_code ignored;
