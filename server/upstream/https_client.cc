@@ -59,14 +59,16 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
     }
     for (const Idle& idle : std::exchange(idle_, {})) idle.connection->Shut();
     // Each posts its completion before `done` is posted.
-    for (const std::shared_ptr<Call>& call : in_flight_) call->connection->Shut();
+    for (const auto& calls : in_flight_) {
+      for (const std::shared_ptr<Call>& call : calls) call->connection->Shut();
+    }
     if (done) loop_.Post(std::move(done));
   }
 
   PoolCounts Counts() const {
     PoolCounts counts;
     counts.idle = static_cast<int>(idle_.size());
-    counts.in_flight = static_cast<int>(in_flight_.size());
+    counts.in_flight = InFlight();
     counts.open = counts.idle + counts.in_flight;
     counts.waiting = static_cast<int>(waiting_[0].size() + waiting_[1].size());
     return counts;
@@ -108,11 +110,10 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
   bool HasRoomFor(size_t kind) const {
     const int limit = options_.max_connections;
     const int share = limit == 1 ? 1 : limit - std::max(1, limit / 4);
-    const auto same_kind =
-        std::count_if(in_flight_.begin(), in_flight_.end(),
-                      [kind](const std::shared_ptr<Call>& call) { return call->Kind() == kind; });
-    return static_cast<int>(in_flight_.size()) < limit && same_kind < share;
+    return InFlight() < limit && static_cast<int>(in_flight_[kind].size()) < share;
   }
+
+  int InFlight() const { return static_cast<int>(in_flight_[0].size() + in_flight_[1].size()); }
 
   void GiveUpWaiting(const std::shared_ptr<Call>& call) {
     // All wait equally long, so it is at the front or near it: whoever came before has been started or
@@ -128,7 +129,7 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
   // ---- in flight
 
   void Start(const std::shared_ptr<Call>& call) {
-    in_flight_.push_back(call);
+    in_flight_[call->Kind()].push_back(call);
     call->connection = TakeIdle(call->request.idempotent);
     if (call->connection != nullptr) {
       call->pooled = true;
@@ -187,7 +188,9 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
 
   void EndFlight(const std::shared_ptr<Call>& call) {
     call->connection.reset();
-    in_flight_.erase(std::find(in_flight_.begin(), in_flight_.end(), call));
+    auto& calls = in_flight_[call->Kind()];
+    std::swap(*std::find(calls.begin(), calls.end(), call), calls.back());
+    calls.pop_back();
   }
 
   void Fail(Call& call, bool sent, std::string problem) {
@@ -232,10 +235,10 @@ class HttpsClient::Pool : public std::enable_shared_from_this<Pool> {
   net::Resolver& resolver_;
   HttpsClientOptions options_;
   bool closed_ = false;
-  std::array<std::deque<std::shared_ptr<Call>>, 2> waiting_;  // by Call::Kind
-  size_t turn_ = 0;                                           // the kind to look at first
-  std::vector<std::shared_ptr<Call>> in_flight_;              // each with its connection
-  std::vector<Idle> idle_;                                    // longest idle first
+  std::array<std::deque<std::shared_ptr<Call>>, 2> waiting_;     // by Call::Kind
+  size_t turn_ = 0;                                              // the kind to look at first
+  std::array<std::vector<std::shared_ptr<Call>>, 2> in_flight_;  // likewise
+  std::vector<Idle> idle_;                                       // longest idle first
 };
 
 HttpsClient::HttpsClient(net::Loop& loop, net::Resolver& resolver, HttpsClientOptions options)

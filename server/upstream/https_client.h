@@ -22,7 +22,7 @@ namespace dreamgate::upstream {
 
 struct HttpsClientOptions {
   ConnectionOptions connection;
-  int max_connections = 64;
+  int max_connections = 96;
   absl::Duration idle_timeout = absl::Seconds(30);
   // A connection idle for this long or longer is not used for a request that is not idempotent.
   absl::Duration fresh_window = absl::Seconds(1);

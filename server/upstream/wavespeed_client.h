@@ -37,7 +37,7 @@ struct WaveSpeedOptions {
   absl::Duration idle_timeout = absl::Seconds(30);
   // A connection idle for this long or longer does not carry a POST.
   absl::Duration post_reuse_window = absl::Seconds(1);
-  int max_connections = 64;
+  int max_connections = 96;
 };
 
 // Facts for the status page.
