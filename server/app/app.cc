@@ -208,7 +208,8 @@ absl::Status App::OpenLedger() {
 }
 
 void App::BuildGateway() {
-  delivery_ = std::make_unique<api::WatchDelivery>(api::WatchDelivery::Options{}, metrics_);
+  delivery_ = std::make_unique<api::WatchDelivery>(
+      api::WatchDelivery::Options{.stall_timeout = config_.stream_stall_timeout}, metrics_);
   core::Options options = config_.core;
   options.callbacks_expected = !config_.webhook_public_url.empty();
   gateway_ = std::make_unique<core::Gateway>(

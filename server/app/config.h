@@ -52,9 +52,11 @@ struct Config {
   absl::Duration upstream_connect_timeout = absl::Seconds(5);
   absl::Duration upstream_response_timeout = absl::Seconds(30);
   absl::Duration late_answer_timeout = absl::Minutes(5);
-  int max_upstream_connections = 64;
+  int max_upstream_connections = 96;
 
   std::string ledger_path = "./dreamgate.db";
+
+  absl::Duration stream_stall_timeout = absl::Minutes(1);
 
   // Limits of the gRPC side; 0 means no limit.
   int64_t max_streams = 50'000;

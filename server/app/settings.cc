@@ -245,6 +245,11 @@ void AddLimits(Table& table) {
   table.AddDuration("heartbeat-interval", "Time between two heartbeats on a quiet watch stream.",
                     absl::Seconds(5), absl::Seconds(25),
                     [](Config& c) -> absl::Duration& { return c.core.heartbeat_default; });
+  table.AddDuration("stream-stall-timeout",
+                    "A watch stream whose caller has taken nothing of a write for this long is "
+                    "broken. A caller that lives resumes.",
+                    absl::Seconds(1), absl::Hours(1),
+                    [](Config& c) -> absl::Duration& { return c.stream_stall_timeout; });
   table.AddNumber<int64_t>("max-streams", "Watch streams at once; 0: no limit.", 0, kMany,
                            [](Config& c) -> int64_t& { return c.max_streams; });
   table.AddNumber<int64_t>("max-streams-per-peer", "Watch streams of one address; 0: no limit.", 0,

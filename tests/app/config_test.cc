@@ -99,6 +99,7 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
                            "--max-gets-per-second=0.25",
                            "--probe-interval=18s",
                            "--heartbeat-interval=9s",
+                           "--stream-stall-timeout=19s",
                            "--max-streams=10",
                            "--max-streams-per-peer=11",
                            "--max-requests=12",
@@ -141,6 +142,7 @@ TEST(ConfigTest, EverySettingCanBeGivenAsAFlag) {
   EXPECT_EQ(config.core.max_gets_per_second, 0.25);
   EXPECT_EQ(config.core.probe_interval, absl::Seconds(18));
   EXPECT_EQ(config.core.heartbeat_default, absl::Seconds(9));
+  EXPECT_EQ(config.stream_stall_timeout, absl::Seconds(19));
   EXPECT_EQ(config.max_streams, 10);
   EXPECT_EQ(config.max_streams_per_peer, 11);
   EXPECT_EQ(config.max_requests, 12);
@@ -318,6 +320,9 @@ TEST(ConfigTest, ABadValueIsRefusedWithTheSettingsName) {
       {"--max-gets-per-second=-nan", "0 or a number"},
       {"--heartbeat-interval=4s", "from 5s to 25s"},
       {"--heartbeat-interval=26s", "from 5s to 25s"},
+      {"--stream-stall-timeout=999ms", "from 1s to 1h"},
+      {"--stream-stall-timeout=61m", "from 1s to 1h"},
+      {"--stream-stall-timeout=60", "unit"},
       {"--submit-soft-timeout=6m", "--late-answer-timeout"},
       {"--absence-settle-time=99ms", "from 100ms"},
       {"--resend-after-absence=-1", "from 0 to 10"},
