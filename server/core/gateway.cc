@@ -142,6 +142,8 @@ GatewayStatus Gateway::Status() const {
   status.orphans = reconciler_->orphans();
   status.watchers = hub_->watchers();
   status.polling_paused = tracker_->poller().paused();
+  status.get_circuit = tracker_->poller().circuit();
+  status.post_circuit = submitter_->circuit();
   status.draining = draining_;
   status.oldest = tracker_->Oldest(100);
   for (InFlight& line : status.oldest) line.watchers = hub_->WatchersOf(KeyOf(*line.prediction));

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/core/circuit_breaker.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
@@ -76,6 +77,8 @@ struct GatewayStatus {
   int64_t orphans = 0;  // tasks that no prediction follows, looked at until they end
   int64_t watchers = 0;
   bool polling_paused = false;  // upstream refused the key while polling
+  CircuitBreaker::State get_circuit = CircuitBreaker::State::kClosed;   // of looks
+  CircuitBreaker::State post_circuit = CircuitBreaker::State::kClosed;  // of submissions
   bool draining = false;
   std::vector<InFlight> oldest;  // at most 100
 };

@@ -63,6 +63,7 @@ class Poller {
   // What is known of the looks at it, and when it may end.
   Heartbeat HeartbeatFor(const PredictionKey& key) const;
   bool paused() const { return paused_; }
+  CircuitBreaker::State circuit() const { return budget_.circuit(); }
 
  private:
   struct Task {

@@ -52,6 +52,7 @@ class Submitter {
 
   // POSTs whose outcome is not known yet, late ones included.
   int64_t posts_in_flight() const { return posts_in_flight_; }
+  CircuitBreaker::State circuit() const { return circuit_.state(); }
 
  private:
   // One request_id on its way, from the first call to the answer.

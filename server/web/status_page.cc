@@ -52,6 +52,15 @@ std::string Escaped(absl::string_view text) {
       text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
 }
 
+absl::string_view CircuitName(core::CircuitBreaker::State state) {
+  switch (state) {
+    case core::CircuitBreaker::State::kClosed: return "closed";
+    case core::CircuitBreaker::State::kOpen: return "open";
+    case core::CircuitBreaker::State::kHalfOpen: return "half-open";
+  }
+  return "";
+}
+
 // Whole seconds: nobody reads the rest.
 std::string Rounded(absl::Duration duration) {
   return absl::FormatDuration(absl::Trunc(duration, absl::Seconds(1)));
@@ -114,6 +123,8 @@ std::string RenderStatusJson(const StatusReport& report) {
   gateway["orphans"] = report.gateway.orphans;
   gateway["watchers"] = report.gateway.watchers;
   gateway["polling_paused"] = report.gateway.polling_paused;
+  gateway["circuit"] = {{"get", std::string(CircuitName(report.gateway.get_circuit))},
+                        {"post", std::string(CircuitName(report.gateway.post_circuit))}};
   gateway["draining"] = report.gateway.draining;
   json::array oldest;
   for (const core::InFlight& entry : report.gateway.oldest) oldest.push_back(ToJson(entry));
@@ -141,6 +152,8 @@ std::string RenderStatusHtml(const StatusReport& report) {
               {"ready", report.ready ? "yes" : "no: " + report.ready_reason},
               {"draining", yes_no(report.gateway.draining)},
               {"polling paused", yes_no(report.gateway.polling_paused)},
+              {"circuit of looks", std::string(CircuitName(report.gateway.get_circuit))},
+              {"circuit of submissions", std::string(CircuitName(report.gateway.post_circuit))},
               {"watchers", absl::StrCat(report.gateway.watchers)},
               {"unresolved predictions", absl::StrCat(report.gateway.predictions_unresolved)},
               {"orphans looked at", absl::StrCat(report.gateway.orphans)}});

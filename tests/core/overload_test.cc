@@ -380,5 +380,37 @@ std::vector<Storm> SubmissionStorms() {
 INSTANTIATE_TEST_SUITE_P(Overload, SubmissionStormTest, testing::ValuesIn(SubmissionStorms()),
                          NameOf);
 
+// ------------------------------------------------------------------------------------------ status
+
+TEST(CircuitStatusTest, EachCircuitIsShownAsItOpensAndCloses) {
+  using State = CircuitBreaker::State;
+  OverloadWorld world;
+  world.Offer(20, absl::Seconds(10));
+  world.time.Advance(absl::Seconds(90));
+  EXPECT_EQ(world.gateway.Status().get_circuit, State::kClosed);
+  EXPECT_EQ(world.gateway.Status().post_circuit, State::kClosed);
+
+  world.upstream.trouble = Trouble::k503;
+  world.time.Advance(absl::Minutes(1));
+  EXPECT_EQ(world.gateway.Status().get_circuit, State::kOpen);
+  EXPECT_EQ(world.gateway.Status().post_circuit, State::kClosed) << "nobody has submitted";
+  world.Offer(20, absl::Minutes(1));
+  EXPECT_EQ(world.gateway.Status().post_circuit, State::kOpen);
+
+  world.upstream.trouble = Trouble::kNone;
+  std::set<State> gets;
+  std::set<State> posts;
+  for (absl::Duration t; t < kRecovery; t += kLatency) {
+    world.Offer(20, kLatency);
+    const GatewayStatus status = world.gateway.Status();
+    gets.insert(status.get_circuit);
+    posts.insert(status.post_circuit);
+  }
+  EXPECT_EQ(gets.count(State::kHalfOpen), 1u);
+  EXPECT_EQ(posts.count(State::kHalfOpen), 1u);
+  EXPECT_EQ(world.gateway.Status().get_circuit, State::kClosed);
+  EXPECT_EQ(world.gateway.Status().post_circuit, State::kClosed);
+}
+
 }  // namespace
 }  // namespace dreamgate::core

@@ -6,6 +6,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/value.hpp>
 #include <memory>
+#include <string>
 
 namespace dreamgate::web {
 namespace {
@@ -66,6 +67,23 @@ TEST(StatusPageTest, WhatIsNotKnownIsNullInJson) {
   const boost::json::value status = boost::json::parse(RenderStatusJson(report));
   EXPECT_TRUE(status.at("gateway").at("oldest").at(0).at("last_observed").is_null());
   EXPECT_TRUE(status.at("gateway").at("oldest").at(0).at("next_poll").is_null());
+}
+
+TEST(StatusPageTest, EachCircuitOfUpstreamIsShownClosedOpenOrHalfOpen) {
+  StatusReport report = Report();
+  const auto shown = [&report](const char* call) {
+    const boost::json::value status = boost::json::parse(RenderStatusJson(report));
+    return std::string(status.at("gateway").at("circuit").at(call).as_string());
+  };
+  EXPECT_EQ(shown("get"), "closed");
+  EXPECT_EQ(shown("post"), "closed");
+  report.gateway.get_circuit = core::CircuitBreaker::State::kOpen;
+  report.gateway.post_circuit = core::CircuitBreaker::State::kHalfOpen;
+  EXPECT_EQ(shown("get"), "open");
+  EXPECT_EQ(shown("post"), "half-open");
+  const std::string html = RenderStatusHtml(report);
+  EXPECT_THAT(html, HasSubstr("<th>circuit of looks</th><td>open</td>"));
+  EXPECT_THAT(html, HasSubstr("<th>circuit of submissions</th><td>half-open</td>"));
 }
 
 TEST(StatusPageTest, ThePageSaysAgesAsPeopleDo) {
