@@ -122,8 +122,7 @@ TEST(BackupTest, WithoutRoomOnDiskThereIsALineAndSubmissionsGoOn) {
     }
     // A start takes over what is in flight, which takes room.
     const absl::Time deadline = absl::Now() + kPatience;
-    while (!absl::StrContains(AdminGet(server.admin_port(), "/statusz"),
-                              "\"predictions_in_flight\":0") &&
+    while (!absl::StrContains(server.AdminPage("/statusz"), "\"predictions_in_flight\":0") &&
            absl::Now() < deadline) {
       absl::SleepFor(absl::Milliseconds(10));
     }

@@ -1,14 +1,11 @@
 #include "tests/e2e/deployment.h"
 
-#include <arpa/inet.h>
 #include <grpcpp/create_channel.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -16,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "tests/web/raw_client.h"
 
 namespace dreamgate::e2e {
 namespace {
@@ -25,6 +23,18 @@ void SetToken(grpc::ClientContext& context, const std::string& token) {
 }
 
 }  // namespace
+
+bool Eventually(const std::function<bool()>& condition, absl::Duration timeout) {
+  // The pause only sets how soon a change is noticed.
+  constexpr absl::Duration kLongestPause = absl::Milliseconds(50);
+  absl::Duration pause = absl::Milliseconds(1);
+  for (const absl::Time deadline = absl::Now() + timeout; !condition();) {
+    if (absl::Now() > deadline) return false;
+    absl::SleepFor(pause);
+    pause = std::min(2 * pause, kLongestPause);
+  }
+  return true;
+}
 
 Server::Server(const TemporaryFolder& folder, const std::string& upstream_url,
                std::vector<std::string> extra, std::optional<uint64_t> file_size_limit) {
@@ -44,14 +54,11 @@ Server::Server(const TemporaryFolder& folder, const std::string& upstream_url,
   options.environment["WAVESPEED_API_KEY"] = "simulator-key";
   options.file_size_limit = file_size_limit;
   process_ = std::make_unique<ChildProcess>(options);
-  const absl::Time deadline = absl::Now() + kPatience;
   std::string text;
-  while ((text = ReadFile(ports_file)).empty()) {
-    if (!process_->Running() || absl::Now() > deadline) {
-      ADD_FAILURE() << "the server did not start:\n" << process_->StandardError();
-      return;
-    }
-    absl::SleepFor(absl::Milliseconds(2));
+  Eventually([&] { return !(text = ReadFile(ports_file)).empty() || !process_->Running(); });
+  if (text.empty()) {
+    ADD_FAILURE() << "the server did not start:\n" << process_->StandardError();
+    return;
   }
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> setting = absl::StrSplit(line, '=');
@@ -67,6 +74,20 @@ std::shared_ptr<grpc::Channel> Server::Connect() const {
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", grpc_port_),
                                    grpc::InsecureChannelCredentials(), arguments);
+}
+
+std::string Server::AdminPage(const std::string& path) const {
+  return web::Exchange(
+      static_cast<uint16_t>(admin_port_),
+      absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+}
+
+std::string Server::Metric(const std::string& series) const {
+  const std::string page = AdminPage("/metrics");
+  const size_t start = page.find("\n" + series + " ");
+  if (start == std::string::npos) return "missing";
+  const size_t value = start + series.size() + 2;
+  return page.substr(value, page.find('\n', value) - value);
 }
 
 Deployment::Deployment(std::vector<std::string> server_arguments,
@@ -205,27 +226,6 @@ grpc::Status Stream::status() const {
 std::vector<std::string> Stream::violations() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return validator_.violations();
-}
-
-std::string AdminGet(int port, const std::string& path) {
-  const int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
-  std::string answer;
-  if (connect(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
-    const std::string request =
-        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    if (send(descriptor, request.data(), request.size(), MSG_NOSIGNAL) > 0) {
-      char buffer[4096];
-      for (ssize_t got = 0; (got = recv(descriptor, buffer, sizeof(buffer), 0)) > 0;) {
-        answer.append(buffer, static_cast<size_t>(got));
-      }
-    }
-  }
-  close(descriptor);
-  return answer;
 }
 
 }  // namespace dreamgate::e2e

@@ -25,6 +25,9 @@ namespace dreamgate::e2e {
 // How long a test waits for what must come; only a failing test waits this long.
 inline constexpr absl::Duration kPatience = absl::Seconds(60);
 
+// For what nothing announces: looks until `condition` holds. False: it has not within `timeout`.
+bool Eventually(const std::function<bool()>& condition, absl::Duration timeout = kPatience);
+
 // The server program. Its ledger lives in a folder of the deployment and survives restarts.
 class Server {
  public:
@@ -41,6 +44,10 @@ class Server {
   std::unique_ptr<v1::VideoService::Stub> Stub() const {
     return v1::VideoService::NewStub(Connect());
   }
+  // The whole answer of the admin port to a GET.
+  std::string AdminPage(const std::string& path) const;
+  // The value of one line of /metrics, as "dreamgate_streams"; "missing": there is no such line.
+  std::string Metric(const std::string& series) const;
 
  private:
   std::unique_ptr<ChildProcess> process_;
@@ -121,9 +128,6 @@ class Stream final : private grpc::ClientReadReactor<v1::WatchPredictionResponse
   std::optional<grpc::Status> status_;
   fakes::WatchValidator validator_;
 };
-
-// The body of an HTTP GET from the admin port.
-std::string AdminGet(int port, const std::string& path);
 
 }  // namespace dreamgate::e2e
 

@@ -532,16 +532,14 @@ TEST(PollCredentialsTest, ARefusedKeyPausesPollingFailsNothingAndHealsByItself) 
   // The second is a probe, so the server has made up its mind about the first.
   ASSERT_TRUE(deployment.simulator().WaitUntil(
       [&] { return deployment.simulator().FaultHits(number) >= 2; }, kPatience));
-  EXPECT_THAT(AdminGet(deployment.server().admin_port(), "/statusz"), HasSubstr("paused"));
-  EXPECT_THAT(AdminGet(deployment.server().admin_port(), "/metrics"),
-              HasSubstr("dreamgate_polling_paused 1\n"));
+  EXPECT_THAT(deployment.server().AdminPage("/statusz"), HasSubstr("paused"));
+  EXPECT_THAT(deployment.server().AdminPage("/metrics"), HasSubstr("dreamgate_polling_paused 1\n"));
   deployment.simulator().SetTaskState(deployment.simulator().TaskIds().at(0),
                                       {.status = "completed"});
   deployment.simulator().ClearFaults();
   ASSERT_TRUE(watch.WaitForEnd());
   EXPECT_EQ(watch.updates().back().state(), v1::PREDICTION_STATE_COMPLETED);
-  EXPECT_THAT(AdminGet(deployment.server().admin_port(), "/metrics"),
-              HasSubstr("dreamgate_polling_paused 0\n"));
+  EXPECT_THAT(deployment.server().AdminPage("/metrics"), HasSubstr("dreamgate_polling_paused 0\n"));
 }
 
 // ------------------------------------------------------------------- limits, ledger, and leaving
@@ -614,7 +612,7 @@ TEST(LedgerTroubleTest, WithoutRoomOnDiskNothingIsSentAndWatchesGoOn) {
   // An acceptance that could not be written any more was answered OK all the same; nothing that was
   // refused was sent.
   EXPECT_EQ(simulator->TasksCreated(), accepted);
-  EXPECT_THAT(AdminGet(server.admin_port(), "/readyz"), HasSubstr("200"));
+  EXPECT_THAT(server.AdminPage("/readyz"), HasSubstr("200"));
   EXPECT_EQ(watch.status().error_message(), "not ended");
 
   // There is room again: every refused request_id is free and pays once.
@@ -668,8 +666,7 @@ TEST(SecrecyTest, NeitherErrorsNorLogsNorStatusPagesShowTheKeyOrAPrompt) {
   MustSubmit(deployment.stub(), "id-2", prompt);
   const std::string everything = absl::StrCat(
       status.error_message(), status.error_details(), deployment.server().process().StandardError(),
-      AdminGet(deployment.server().admin_port(), "/statusz"),
-      AdminGet(deployment.server().admin_port(), "/metrics"));
+      deployment.server().AdminPage("/statusz"), deployment.server().AdminPage("/metrics"));
   EXPECT_THAT(everything, Not(HasSubstr("simulator-key")));
   EXPECT_THAT(everything, Not(HasSubstr(prompt)));
 }

@@ -35,13 +35,15 @@ constexpr char kUsage[] =
     "  --seed N             of everything drawn here (1); moments differ all the same\n"
     "  --fail-percent N     of the looks at a task that fail (50)\n"
     "  --stalled-percent N  of the watchers that stop reading, half of them for ever (5)\n"
-    "  --pace PACE          long: videos of some 15 s, and streams that are not read are left to "
-    "the\n"
-    "                       server's stall timer, which takes a minute (the default); short: "
-    "videos of\n"
-    "                       under a second, and their callers give up on them\n"
+    "  --pace PACE          long: videos of some 15 s, and the server has to let go of streams "
+    "that\n"
+    "                       are not read, which takes its stall timer a minute (the default); "
+    "short:\n"
+    "                       videos of under a second, and the callers give up on such streams at "
+    "once\n"
     "  --json FILE          the figures as JSON\n"
-    "Ends with 1 if anything was lost, repeated, reordered, paid for twice or not ended.\n";
+    "Ends with 1 if anything was lost, repeated, reordered, paid for twice, not ended or not let "
+    "go\nof.\n";
 
 struct Arguments {
   uint64_t watchers = 10'000;
@@ -180,14 +182,14 @@ class Run {
     std::cout
         << absl::StrFormat(
                "round %s%s: %.0f s, %d watchers, %d streams, %d updates, %d heartbeats; "
-               "ended: %d cancelled, %d deadline, %d broken, %d sent away, %d by the stall "
-               "timer, %d otherwise while stalled; %d tasks, %.1f GETs a video; %d violations",
+               "ended: %d cancelled, %d deadline, %d broken, %d sent away, %d let go of unread; "
+               "%d tasks, %.1f GETs a video; %d violations",
                options.name, options.restart ? " with a restart" : "",
                absl::ToDoubleSeconds(report.took), options.watchers, report.watched.streams,
                report.watched.updates, report.watched.heartbeats, report.watched.cancelled,
                report.watched.deadlines, report.watched.broken, report.watched.sent_away,
-               report.watched.ended_by_stall_timer, report.watched.ended_otherwise_while_stalled,
-               report.tasks, report.gets_per_video, report.violations.size())
+               report.watched.let_go_unread, report.tasks, report.gets_per_video,
+               report.violations.size())
         << std::endl;
     return report;
   }
@@ -283,13 +285,11 @@ class Run {
     std::cout << absl::StrFormat(
         "\n%s; %.0f s\n"
         "predictions %d, tasks created %d, streams %d, updates %d, connections cut %d\n"
-        "streams ended: cancelled %d, deadline %d, broken %d, sent away %d, refused %d, by the "
-        "stall "
-        "timer %d, otherwise while stalled %d\n\n%s\nviolations %d\n",
+        "streams ended: cancelled %d, deadline %d, broken %d, sent away %d, refused %d, let go of "
+        "unread %d\n\n%s\nviolations %d\n",
         about, absl::ToDoubleSeconds(took), predictions_, tasks_, totals_.streams, totals_.updates,
         world_.cuts(), totals_.cancelled, totals_.deadlines, totals_.broken, totals_.sent_away,
-        totals_.refused, totals_.ended_by_stall_timer, totals_.ended_otherwise_while_stalled,
-        bench::Table(figures), violations_);
+        totals_.refused, totals_.let_go_unread, bench::Table(figures), violations_);
     if (!arguments_.json_file.empty()) {
       WriteFile(arguments_.json_file, bench::Json(about, figures));
     }

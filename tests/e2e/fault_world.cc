@@ -26,7 +26,8 @@ using simulator::FaultAction;
 using simulator::Schedule;
 using simulator::WebhookBehavior;
 
-// By then the stall timer (a minute, looked at every 5 s) has ended what was not read from the start.
+// From the end of the videos. By then the stall timer (a minute, looked at every 5 s) has ended every
+// stream that is not read.
 const absl::Duration kStallPatience = absl::Seconds(100);
 
 }  // namespace
@@ -306,7 +307,6 @@ SceneReport FaultWorld::Play(const SceneOptions& options) {
     }
   }
   if (predictions.empty()) return report;
-  const absl::Time opening = absl::Now();
   WatchCrowd crowd(
       {.watchers = options.watchers,
        .connections = std::clamp(options.watchers / 100, 4, 100),
@@ -319,7 +319,7 @@ SceneReport FaultWorld::Play(const SceneOptions& options) {
        .longest_deadline = options_.pace.longest_deadline},
       predictions);
   Disturb(crowd, options, submissions);
-  AwaitStalled(crowd, opening);
+  AwaitStalled(crowd, report);
   report.tasks = simulator_->TasksCreated() - tasks_before;
   const size_t gets = simulator_->Count("GET", "/api/v3/predictions/") - gets_before;
   report.gets_per_video =
@@ -365,12 +365,25 @@ void FaultWorld::EndOutage(const std::vector<Submission>& submissions) {
   }
 }
 
-// Those that do not read are ended by the server, or by their callers, and see the rest then.
-void FaultWorld::AwaitStalled(WatchCrowd& crowd, absl::Time start) {
-  if (options_.pace.awaits_stall_timer && !crowd.WaitForAll(start + kStallPatience - absl::Now())) {
-    crowd.AccuseTheWaiting();
+// The server has to let go of the streams that are not read. Their callers do not notice, give up on
+// them and see the rest on another stream.
+//
+// They cannot notice: a client's transport shows the end of a stream only when all that came before
+// it has been taken. A server that breaks a stream sends trailers with CANCELLED, an orderly end,
+// which waits there behind the piece of an update that nobody takes. Only a stream that is reset, or
+// a connection that is lost before, drops that piece.
+void FaultWorld::AwaitStalled(WatchCrowd& crowd, SceneReport& report) {
+  bool let_go = false;
+  if (options_.pace.awaits_stall_timer && crowd.WaitForOthers(absl::ZeroDuration())) {
+    std::string held;
+    let_go = Eventually([&] { return (held = server_->Metric("dreamgate_streams")) == "0"; },
+                        kStallPatience);
+    if (!let_go) {
+      report.violations.push_back(
+          absl::StrCat("the server still holds ", held, " streams that nobody reads"));
+    }
   }
-  crowd.StopStalling();
+  crowd.StopStalling(let_go);
   if (!crowd.WaitForAll(options_.pace.patience)) crowd.AccuseTheWaiting();
 }
 

@@ -29,7 +29,7 @@ struct Pace {
   absl::Duration stall;
   absl::Duration longest_deadline;
   absl::Duration outage;    // how long the faults of a scene last
-  bool awaits_stall_timer;  // or the callers of streams that are not read give up on them
+  bool awaits_stall_timer;  // before the callers of streams that are not read give up on them
   absl::Duration patience;  // for the end of a scene
   int silent_percent;       // of the videos end so that upstream never calls back
   // A callback comes a moment after the end, and sometimes a look is there before it: the longer videos
@@ -38,7 +38,7 @@ struct Pace {
   std::vector<std::string> server_arguments;
 };
 
-// Videos of some 15 s; streams that are not read are left to the server's stall timer.
+// Videos of some 15 s; the server must let go of the streams that are not read.
 Pace LongPace();
 // Videos of under a second.
 Pace ShortPace();
@@ -106,7 +106,7 @@ class FaultWorld {
   void Disturb(WatchCrowd& crowd, const SceneOptions& options,
                const std::vector<Submission>& submissions);
   void EndOutage(const std::vector<Submission>& submissions);
-  void AwaitStalled(WatchCrowd& crowd, absl::Time start);
+  void AwaitStalled(WatchCrowd& crowd, SceneReport& report);
   void Judge(WatchCrowd& crowd, const std::vector<Submission>& submissions, SceneReport& report);
 
   const FaultWorldOptions options_;

@@ -48,7 +48,7 @@ class OverloadTest : public ::testing::Test {
     ADD_FAILURE() << "upstream is fed with submissions for ever";
     return {};
   }
-  std::string Metrics() { return AdminGet(deployment_.server().admin_port(), "/metrics"); }
+  std::string Metrics() { return deployment_.server().AdminPage("/metrics"); }
 
   Deployment deployment_;
   int made_ = 0;

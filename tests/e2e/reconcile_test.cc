@@ -123,7 +123,7 @@ class ReconcileTest : public ::testing::Test {
 
   // The value of one line of /metrics.
   std::string Metric(const std::string& series) {
-    const std::string page = AdminGet(deployment().server().admin_port(), "/metrics");
+    const std::string page = deployment().server().AdminPage("/metrics");
     const size_t start = page.find("\n" + series + " ");
     if (start == std::string::npos) return "missing";
     const size_t value = start + series.size() + 2;

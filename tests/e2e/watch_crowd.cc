@@ -82,8 +82,7 @@ void WatchCrowdTotals::Add(const WatchCrowdTotals& other) {
   broken += other.broken;
   sent_away += other.sent_away;
   refused += other.refused;
-  ended_by_stall_timer += other.ended_by_stall_timer;
-  ended_otherwise_while_stalled += other.ended_otherwise_while_stalled;
+  let_go_unread += other.let_go_unread;
 }
 
 // One prediction and what anybody has seen of it.
@@ -343,9 +342,8 @@ void WatchCrowd::Watcher::JudgeEnd(Stream& stream, const grpc::Status& status) {
   switch (status.error_code()) {
     case grpc::StatusCode::OK: return;
     case grpc::StatusCode::CANCELLED:
-      if (stream.stalled_for_ever()) {
-        way = stream.cancelled() ? &WatchCrowdTotals::ended_otherwise_while_stalled
-                                 : &WatchCrowdTotals::ended_by_stall_timer;
+      if (stream.stalled_for_ever() && (crowd_.server_has_let_go_ || !stream.cancelled())) {
+        way = &WatchCrowdTotals::let_go_unread;
       } else {
         way = stream.cancelled() ? &WatchCrowdTotals::cancelled : &WatchCrowdTotals::broken;
       }
@@ -360,9 +358,7 @@ void WatchCrowd::Watcher::JudgeEnd(Stream& stream, const grpc::Status& status) {
       if (status.error_code() == grpc::StatusCode::INTERNAL && !status.error_details().empty()) {
         break;
       }
-      way = stream.stalled_for_ever() ? &WatchCrowdTotals::ended_otherwise_while_stalled
-            : stream.sent_away()      ? &WatchCrowdTotals::sent_away
-                                      : &WatchCrowdTotals::broken;
+      way = stream.sent_away() ? &WatchCrowdTotals::sent_away : &WatchCrowdTotals::broken;
       break;
     case grpc::StatusCode::RESOURCE_EXHAUSTED: way = &WatchCrowdTotals::refused; break;
     default: break;
@@ -446,7 +442,8 @@ bool WatchCrowd::WaitUntil(absl::Duration timeout, const std::function<bool()>& 
   return changed_.wait_for(lock, absl::ToChronoNanoseconds(timeout), condition);
 }
 
-void WatchCrowd::StopStalling() {
+void WatchCrowd::StopStalling(bool server_has_let_go) {
+  server_has_let_go_ = server_has_let_go;
   for (const auto& watcher : watchers_) watcher->CancelStream(/*only_if_stalled=*/true);
 }
 

@@ -45,13 +45,12 @@ struct WatchCrowdTotals {
   uint64_t updates = 0;
   uint64_t heartbeats = 0;
   // How streams ended. The rest: with OK.
-  uint64_t cancelled = 0;  // by their watcher
-  uint64_t deadlines = 0;  // of their watcher
-  uint64_t broken = 0;     // UNAVAILABLE and what else a connection dies of
-  uint64_t sent_away = 0;  // with `reconnect`, by a server that leaves
-  uint64_t refused = 0;    // RESOURCE_EXHAUSTED
-  uint64_t ended_by_stall_timer = 0;
-  uint64_t ended_otherwise_while_stalled = 0;  // by a restart, or by StopStalling
+  uint64_t cancelled = 0;      // by their watcher
+  uint64_t deadlines = 0;      // of their watcher
+  uint64_t broken = 0;         // UNAVAILABLE and what else a connection dies of
+  uint64_t sent_away = 0;      // with `reconnect`, by a server that leaves
+  uint64_t refused = 0;        // RESOURCE_EXHAUSTED
+  uint64_t let_go_unread = 0;  // by the server, with its stall timer at the latest
 
   void Add(const WatchCrowdTotals& other);
 };
@@ -66,10 +65,11 @@ class WatchCrowd {
 
   // True: every watcher has seen the end, but for those that are stalled for ever.
   bool WaitForOthers(absl::Duration timeout);
-  // True: those, too, after their stalled stream had ended and they had resumed.
+  // True: those, too, after they had given up on their stalled stream and resumed.
   bool WaitForAll(absl::Duration timeout);
   // The callers of streams that are stalled for ever give up on them and watch again.
-  void StopStalling();
+  // `server_has_let_go`: it does not hold these streams any more, which their callers cannot notice.
+  void StopStalling(bool server_has_let_go);
   // Everyone who has not seen the end, and what each has seen: a violation each.
   void AccuseTheWaiting();
 
@@ -111,6 +111,7 @@ class WatchCrowd {
   std::vector<std::string> violations_;
   uint64_t broken_guarantees_ = 0;
 
+  std::atomic<bool> server_has_let_go_ = false;
   std::thread thread_;
 };
 

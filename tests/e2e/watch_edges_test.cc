@@ -79,7 +79,7 @@ class World : public Deployment {
   }
   // Streams that are open, as /metrics says.
   int64_t OpenStreams() const {
-    const std::string page = AdminGet(server().admin_port(), "/metrics");
+    const std::string page = server().AdminPage("/metrics");
     const std::string name = "\ndreamgate_streams ";
     const size_t start = page.find(name);
     int64_t value = -1;
@@ -93,7 +93,7 @@ class World : public Deployment {
   }
   // The ids of what is in flight in this state, as /statusz says: also what no caller may see yet.
   std::vector<std::string> InFlightIn(const std::string& state) const {
-    const std::string page = AdminGet(server().admin_port(), "/statusz");
+    const std::string page = server().AdminPage("/statusz");
     std::vector<std::string> ids;
     const std::string before_id = R"({"id":")";
     for (size_t at = page.find(before_id); at != std::string::npos; at = page.find(before_id, at)) {

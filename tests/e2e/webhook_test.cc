@@ -123,7 +123,7 @@ class WebhookTest : public ::testing::Test {
   }
 
   bool MetricIs(const std::string& line) {
-    return absl::StrContains(AdminGet(deployment().server().admin_port(), "/metrics"), line + "\n");
+    return absl::StrContains(deployment().server().AdminPage("/metrics"), line + "\n");
   }
 
   void ExpectPaid(size_t posts, size_t tasks) {
