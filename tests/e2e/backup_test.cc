@@ -13,7 +13,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "tests/e2e/deployment.h"
 #include "tests/web/raw_client.h"
@@ -97,14 +96,7 @@ TEST(BackupTest, TheFileOpensAndHoldsWhatWasAcknowledgedWhileSubmissionsGoOn) {
   // A server serves from it.
   Server restored(deployment.folder(), deployment.simulator().base_url(),
                   {"--ledger-path=" + file, "--ports-file=" + deployment.folder().File("ports")});
-  grpc::ClientContext context;
-  v1::GetPredictionRequest request;
-  request.set_prediction_id(first.id());
-  v1::GetPredictionResponse response;
-  const auto stub = restored.Stub();
-  const grpc::Status status = stub->GetPrediction(&context, request, &response);
-  ASSERT_TRUE(status.ok()) << status.error_message();
-  EXPECT_EQ(response.prediction().upstream_id(), first.upstream_id());
+  EXPECT_EQ(GetPrediction(*restored.Stub(), first.id()).upstream_id(), first.upstream_id());
 }
 
 TEST(BackupTest, WithoutRoomOnDiskThereIsALineAndSubmissionsGoOn) {
@@ -121,11 +113,9 @@ TEST(BackupTest, WithoutRoomOnDiskThereIsALineAndSubmissionsGoOn) {
       }
     }
     // A start takes over what is in flight, which takes room.
-    const absl::Time deadline = absl::Now() + kPatience;
-    while (!absl::StrContains(server.AdminPage("/statusz"), "\"predictions_in_flight\":0") &&
-           absl::Now() < deadline) {
-      absl::SleepFor(absl::Milliseconds(10));
-    }
+    EXPECT_TRUE(Eventually([&] {
+      return absl::StrContains(server.AdminPage("/statusz"), "\"predictions_in_flight\":0");
+    }));
     server.process().Signal(SIGTERM);
     ASSERT_EQ(server.process().Wait(kPatience), 0);
   }

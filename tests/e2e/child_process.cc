@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -11,7 +10,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -19,13 +17,6 @@
 
 namespace dreamgate::e2e {
 namespace {
-
-std::string TemporaryFile() {
-  std::string path = std::filesystem::temp_directory_path().string() + "/dreamgate-child-XXXXXX";
-  const int descriptor = mkstemp(path.data());
-  if (descriptor >= 0) close(descriptor);
-  return path;
-}
 
 // Between fork and exec: only calls that are safe there.
 [[noreturn]] void BecomeProgram(const ChildOptions& options, char* const* arguments,
@@ -49,8 +40,7 @@ std::string TemporaryFile() {
 
 }  // namespace
 
-ChildProcess::ChildProcess(const ChildOptions& options)
-    : output_file_(TemporaryFile()), error_file_(TemporaryFile()) {
+ChildProcess::ChildProcess(const ChildOptions& options) {
   std::vector<std::string> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
   for (const auto& [name, value] : options.environment) environment.push_back(name + "=" + value);
@@ -62,8 +52,11 @@ ChildProcess::ChildProcess(const ChildOptions& options)
   for (std::string& entry : environment) environment_pointers.push_back(entry.data());
   environment_pointers.push_back(nullptr);
 
-  const int output = open(output_file_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  const int error = open(error_file_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  const auto open_new = [this](const char* name) {
+    return open(folder_.File(name).c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+  };
+  const int output = open_new("output");
+  const int error = open_new("error");
   pid_ = fork();
   if (pid_ == 0) {
     BecomeProgram(options, argument_pointers.data(), environment_pointers.data(), output, error);
@@ -77,8 +70,6 @@ ChildProcess::~ChildProcess() {
     Signal(SIGKILL);
     Wait(absl::Seconds(30));
   }
-  std::filesystem::remove(output_file_);
-  std::filesystem::remove(error_file_);
 }
 
 void ChildProcess::Signal(int number) {
@@ -110,19 +101,9 @@ std::optional<int> ChildProcess::Wait(absl::Duration timeout) {
 
 bool ChildProcess::Running() { return !Wait(absl::ZeroDuration()).has_value(); }
 
-std::string ChildProcess::StandardOutput() const { return ReadFile(output_file_); }
+std::string ChildProcess::StandardOutput() const { return folder_.Read("output"); }
 
-std::string ChildProcess::StandardError() const { return ReadFile(error_file_); }
-
-TemporaryFolder::TemporaryFolder() {
-  path_ = std::filesystem::temp_directory_path().string() + "/dreamgate-test-XXXXXX";
-  if (mkdtemp(path_.data()) == nullptr) perror("mkdtemp");
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
+std::string ChildProcess::StandardError() const { return folder_.Read("error"); }
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path);

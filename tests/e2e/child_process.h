@@ -13,8 +13,11 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::e2e {
+
+using fakes::TemporaryFolder;
 
 struct ChildOptions {
   std::vector<std::string> arguments = {};              // [0] is the program
@@ -42,22 +45,9 @@ class ChildProcess {
   std::string StandardError() const;
 
  private:
+  TemporaryFolder folder_;  // of its output
   pid_t pid_ = -1;
   std::optional<int> exit_code_;
-  std::string output_file_;
-  std::string error_file_;
-};
-
-// A new empty folder below the system's temporary one, removed with everything in it.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 std::string ReadFile(const std::string& path);

@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
@@ -43,11 +42,7 @@ std::vector<v1::Prediction> Updates(const ChildProcess& watch) {
 }
 
 bool WaitForUpdates(const ChildProcess& watch, size_t count) {
-  for (const absl::Time deadline = absl::Now() + kPatience; absl::Now() < deadline;) {
-    if (Updates(watch).size() >= count) return true;
-    absl::SleepFor(absl::Milliseconds(5));
-  }
-  return false;
+  return Eventually([&] { return Updates(watch).size() >= count; });
 }
 
 TEST(CommandTest, AKilledWatcherResumesWithAfterSequenceAndSeesEachTransitionExactlyOnce) {

@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "tests/e2e/crash_cases.h"
 #include "tests/e2e/crash_world.h"
+#include "tests/e2e/deployment.h"
 
 namespace dreamgate::e2e {
 namespace {
@@ -26,8 +27,6 @@ using simulator::Schedule;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr absl::Duration kPatience = absl::Seconds(60);
 
 std::string PromptOf(const std::string& request_id) {
   return absl::StrCat("a kite for ", request_id);

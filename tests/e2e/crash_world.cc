@@ -1,10 +1,6 @@
 #include "tests/e2e/crash_world.h"
 
-#include <arpa/inet.h>
-#include <grpcpp/create_channel.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +15,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "dreamgate/client/error_info.h"
+#include "tests/e2e/deployment.h"
+#include "tests/web/raw_client.h"
 
 namespace dreamgate::e2e {
 namespace {
@@ -34,14 +32,6 @@ std::string NewAddress() {
   const int pid = static_cast<int>(getpid());
   return absl::StrCat("127.", 16 + (pid >> 16) % 200, ".", (pid >> 8) & 255, ".", pid & 255, ":",
                       20'000 + worlds++ % 20'000);
-}
-
-bool IsTerminal(v1::PredictionState state) {
-  return core::IsTerminal(static_cast<core::State>(state));
-}
-
-absl::Time TimeOf(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
 
 std::chrono::system_clock::time_point After(absl::Duration delay) {
@@ -136,12 +126,9 @@ void CrashWorld::BeginServer(const std::string& failpoint) {
 
 bool CrashWorld::StartServer(const std::string& failpoint) {
   BeginServer(failpoint);
-  const absl::Time deadline = absl::Now() + options_.patience;
-  while (ReadFile(folder_.File("ports")).empty()) {
-    if (!server_->Running() || absl::Now() > deadline) return false;
-    absl::SleepFor(absl::Milliseconds(2));  // nothing announces the file
-  }
-  return true;
+  const auto serves = [this] { return !folder_.Read("ports").empty(); };
+  Eventually([&] { return serves() || !server_->Running(); }, options_.patience);
+  return serves();
 }
 
 void CrashWorld::KillServer() {
@@ -156,27 +143,14 @@ bool CrashWorld::DiedOf(const std::string& failpoint, absl::Duration timeout) {
 
 std::optional<std::string> CrashWorld::PostToAdmin(const std::string& path) {
   int port = 0;
-  const std::string ports = ReadFile(folder_.File("ports"));
+  const std::string ports = folder_.Read("ports");
   for (const absl::string_view line : absl::StrSplit(ports, '\n')) {
     if (absl::StartsWith(line, "admin=") && !absl::SimpleAtoi(line.substr(6), &port)) port = 0;
   }
-  const int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  std::string answer;
-  if (connect(descriptor, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-    const std::string request = absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: 127.0.0.1:", port,
-                                             "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    if (send(descriptor, request.data(), request.size(), MSG_NOSIGNAL) > 0) {
-      std::vector<char> piece(size_t{1} << 16);
-      for (ssize_t got; (got = recv(descriptor, piece.data(), piece.size(), 0)) > 0;) {
-        answer.append(piece.data(), static_cast<size_t>(got));
-      }
-    }
-  }
-  close(descriptor);
+  const std::string answer =
+      web::Exchange(static_cast<uint16_t>(port),
+                    absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: 127.0.0.1:", port,
+                                 "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
   const size_t head = answer.find("\r\n\r\n");
   const size_t length = answer.find("Content-Length: ");
   size_t announced = 0;
@@ -191,10 +165,9 @@ std::optional<std::string> CrashWorld::PostToAdmin(const std::string& path) {
 
 std::shared_ptr<grpc::Channel> CrashWorld::Connect() const {
   grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);  // the least that gRPC takes
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
-  return grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
+  return NewChannel(address_, arguments);
 }
 
 std::shared_ptr<v1::VideoService::Stub> CrashWorld::Stub() const {
@@ -210,9 +183,7 @@ void CrashWorld::Call(const std::string& request_id, const std::string& prompt) 
 
 void CrashWorld::CallAndWait(const std::string& request_id, const std::string& prompt, bool watch,
                              std::optional<int64_t> after_sequence) {
-  v1::SubmitVideoRequest request;
-  request.set_request_id(request_id);
-  request.set_prompt(prompt);
+  const v1::SubmitVideoRequest request = Request(request_id, prompt);
   v1::SubmitVideoResponse response;
   const std::optional<grpc::Status> status = SubmitUntilAnswered(request, response);
   if (!status.has_value()) return Violate(absl::StrCat("no answer for ", request_id, " in time"));
@@ -328,9 +299,7 @@ void CrashWorld::SettleSubmission(const std::string& request_id, Submission& sub
   // Whoever asks again hears what was said before. Errors that freed the request_id are not asked for
   // again: that would be a new submission.
   if (!submission.prediction_id.empty() || submission.remembered) {
-    v1::SubmitVideoRequest request;
-    request.set_request_id(request_id);
-    request.set_prompt(submission.prompt);
+    const v1::SubmitVideoRequest request = Request(request_id, submission.prompt);
     v1::SubmitVideoResponse response;
     const std::optional<grpc::Status> status = SubmitUntilAnswered(request, response);
     if (!status.has_value()) return Violate(absl::StrCat("no answer for ", request_id, " at last"));
@@ -339,7 +308,8 @@ void CrashWorld::SettleSubmission(const std::string& request_id, Submission& sub
   if (submission.prediction_id.empty()) return;
   ++totals_.acknowledged;
   submission.final.prediction_id = submission.prediction_id;
-  const std::optional<v1::Prediction> prediction = WaitUntilTerminal(submission.prediction_id);
+  const std::optional<v1::Prediction> prediction =
+      WaitUntilTerminal(*Stub(), submission.prediction_id, options_.patience);
   if (!prediction.has_value() || !IsTerminal(prediction->state())) {
     ++totals_.lost;
     return Violate(absl::StrCat(
@@ -349,25 +319,6 @@ void CrashWorld::SettleSubmission(const std::string& request_id, Submission& sub
   }
   submission.final.prediction = *prediction;
   JudgeUnresolved(request_id, *prediction);
-}
-
-std::optional<v1::Prediction> CrashWorld::WaitUntilTerminal(const std::string& prediction_id) {
-  const absl::Time deadline = absl::Now() + options_.patience;
-  while (true) {
-    grpc::ClientContext context;
-    context.set_wait_for_ready(true);
-    context.set_deadline(After(kCallTimeout));
-    v1::GetPredictionRequest request;
-    request.set_prediction_id(prediction_id);
-    v1::GetPredictionResponse response;
-    const grpc::Status status = Stub()->GetPrediction(&context, request, &response);
-    if (status.error_code() == grpc::StatusCode::NOT_FOUND) return std::nullopt;
-    if (status.ok() && (IsTerminal(response.prediction().state()) || absl::Now() > deadline)) {
-      return response.prediction();
-    }
-    if (absl::Now() > deadline + kSlack) return std::nullopt;
-    absl::SleepFor(absl::Milliseconds(5));
-  }
 }
 
 // UNRESOLVED ends within its limit. A server that has come back has a little time to look for itself.
@@ -422,7 +373,8 @@ void CrashWorld::JudgeTasks() {
   while (options_.every_task_is_known && !UnknownTasks().empty() && absl::Now() < deadline) {
     for (auto& [request_id, submission] : submissions_) {
       if (submission.prediction_id.empty()) continue;
-      if (auto prediction = WaitUntilTerminal(submission.prediction_id); prediction.has_value()) {
+      if (auto prediction = WaitUntilTerminal(*Stub(), submission.prediction_id, options_.patience);
+          prediction.has_value()) {
         submission.final.prediction = *std::move(prediction);
       }
     }
@@ -455,7 +407,7 @@ std::vector<std::string> CrashWorld::UnknownTasks() const {
 
 void CrashWorld::Forget(const std::string& request_id) {
   const std::optional<v1::Prediction> prediction =
-      WaitUntilTerminal(submissions_.at(request_id).prediction_id);
+      WaitUntilTerminal(*Stub(), submissions_.at(request_id).prediction_id, options_.patience);
   if (prediction.has_value()) forgotten_tasks_.push_back(prediction->upstream_id());
   submissions_.erase(request_id);
 }

@@ -125,8 +125,6 @@ class CrashWorld {
   void Violate(std::string what);
 
   void SettleSubmission(const std::string& request_id, Submission& submission);
-  // Nullopt: it is gone.
-  std::optional<v1::Prediction> WaitUntilTerminal(const std::string& prediction_id);
   void JudgeUnresolved(const std::string& request_id, const v1::Prediction& prediction);
   void JudgeStreams();
   void JudgeTasks();

@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "server/core/prediction.h"
 #include "tests/web/raw_client.h"
 
 namespace dreamgate::e2e {
@@ -34,6 +35,16 @@ bool Eventually(const std::function<bool()>& condition, absl::Duration timeout) 
     pause = std::min(2 * pause, kLongestPause);
   }
   return true;
+}
+
+absl::Time TimeOf(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+std::shared_ptr<grpc::Channel> NewChannel(const std::string& address,
+                                          grpc::ChannelArguments arguments) {
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
 Server::Server(const TemporaryFolder& folder, const std::string& upstream_url,
@@ -69,13 +80,6 @@ Server::Server(const TemporaryFolder& folder, const std::string& upstream_url,
   }
 }
 
-std::shared_ptr<grpc::Channel> Server::Connect() const {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", grpc_port_),
-                                   grpc::InsecureChannelCredentials(), arguments);
-}
-
 std::string Server::AdminPage(const std::string& path) const {
   return web::Exchange(
       static_cast<uint16_t>(admin_port_),
@@ -96,6 +100,12 @@ Deployment::Deployment(std::vector<std::string> server_arguments,
       server_arguments_(std::move(server_arguments)),
       server_(std::make_unique<Server>(folder_, simulator_->base_url(), server_arguments_)),
       stub_(server_->Stub()) {}
+
+int Deployment::OnSubmit(simulator::Fault fault) {
+  fault.method = "POST";
+  fault.path_prefix = simulator_->SubmitPath();
+  return simulator_->AddFault(std::move(fault));
+}
 
 void Deployment::CrashAndRestart() {
   server_->process().Signal(SIGKILL);
@@ -134,6 +144,40 @@ v1::Prediction MustSubmit(v1::VideoService::Stub& stub, const std::string& reque
   const SubmitResult result = Submit(stub, Request(request_id, prompt));
   EXPECT_TRUE(result.status.ok()) << result.status.error_message();
   return result.response.prediction();
+}
+
+v1::Prediction GetPrediction(v1::VideoService::Stub& stub, const std::string& id) {
+  grpc::ClientContext context;
+  v1::GetPredictionRequest request;
+  request.set_prediction_id(id);
+  v1::GetPredictionResponse response;
+  const grpc::Status status = stub.GetPrediction(&context, request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response.prediction();
+}
+
+bool IsTerminal(v1::PredictionState state) {
+  return core::IsTerminal(static_cast<core::State>(state));
+}
+
+std::optional<v1::Prediction> WaitUntilTerminal(v1::VideoService::Stub& stub, const std::string& id,
+                                                absl::Duration timeout) {
+  v1::GetPredictionRequest request;
+  request.set_prediction_id(id);
+  std::optional<v1::Prediction> latest;
+  const auto ended_or_gone = [&] {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(10)));
+    v1::GetPredictionResponse response;
+    const grpc::Status status = stub.GetPrediction(&context, request, &response);
+    if (status.ok()) latest = response.prediction();
+    if (status.error_code() == grpc::StatusCode::NOT_FOUND) latest.reset();
+    return status.error_code() == grpc::StatusCode::NOT_FOUND ||
+           (status.ok() && IsTerminal(latest->state()));
+  };
+  Eventually(ended_or_gone, timeout);
+  return latest;
 }
 
 Stream::Stream(v1::VideoService::Stub& stub, const std::string& prediction_id,

@@ -4,6 +4,7 @@
 #define DREAMGATE_TESTS_E2E_DEPLOYMENT_H_
 
 #include <grpcpp/channel.h>
+#include <grpcpp/support/channel_arguments.h>
 
 #include <condition_variable>
 #include <cstdint>
@@ -25,8 +26,21 @@ namespace dreamgate::e2e {
 // How long a test waits for what must come; only a failing test waits this long.
 inline constexpr absl::Duration kPatience = absl::Seconds(60);
 
+inline constexpr auto kSubmitting = v1::PREDICTION_STATE_SUBMITTING;
+inline constexpr auto kUnresolved = v1::PREDICTION_STATE_UNRESOLVED;
+inline constexpr auto kCreated = v1::PREDICTION_STATE_CREATED;
+inline constexpr auto kProcessing = v1::PREDICTION_STATE_PROCESSING;
+inline constexpr auto kCompleted = v1::PREDICTION_STATE_COMPLETED;
+inline constexpr auto kFailed = v1::PREDICTION_STATE_FAILED;
+
 // For what nothing announces: looks until `condition` holds. False: it has not within `timeout`.
 bool Eventually(const std::function<bool()>& condition, absl::Duration timeout = kPatience);
+
+absl::Time TimeOf(const google::protobuf::Timestamp& time);
+
+// A channel of its own, sharing no connection with others.
+std::shared_ptr<grpc::Channel> NewChannel(const std::string& address,
+                                          grpc::ChannelArguments arguments = {});
 
 // The server program. Its ledger lives in a folder of the deployment and survives restarts.
 class Server {
@@ -39,10 +53,8 @@ class Server {
   int grpc_port() const { return grpc_port_; }
   int admin_port() const { return admin_port_; }
   int webhook_port() const { return webhook_port_; }  // 0: it receives no callbacks
-  // A channel of its own, sharing no connection with others.
-  std::shared_ptr<grpc::Channel> Connect() const;
   std::unique_ptr<v1::VideoService::Stub> Stub() const {
-    return v1::VideoService::NewStub(Connect());
+    return v1::VideoService::NewStub(NewChannel("127.0.0.1:" + std::to_string(grpc_port_)));
   }
   // The whole answer of the admin port to a GET.
   std::string AdminPage(const std::string& path) const;
@@ -66,6 +78,11 @@ class Deployment {
   const Server& server() const { return *server_; }
   const TemporaryFolder& folder() const { return folder_; }
   v1::VideoService::Stub& stub() { return *stub_; }
+
+  // POSTs that asked upstream for a video.
+  size_t Posts() const { return simulator_->Count("POST", simulator_->SubmitPath()); }
+  // The fault meets such a POST, and no other: history is asked with POST, too. Its number.
+  int OnSubmit(simulator::Fault fault);
 
   // Ends the server (SIGKILL) and starts it again on the same ledger.
   void CrashAndRestart();
@@ -92,6 +109,14 @@ SubmitResult Submit(v1::VideoService::Stub& stub, const v1::SubmitVideoRequest& 
 // Submits and expects OK.
 v1::Prediction MustSubmit(v1::VideoService::Stub& stub, const std::string& request_id,
                           const std::string& prompt = "a red kite");
+
+// Asks and expects OK.
+v1::Prediction GetPrediction(v1::VideoService::Stub& stub, const std::string& id);
+bool IsTerminal(v1::PredictionState state);
+// Asks until the prediction has ended, whatever befalls the server meanwhile. Without an end in time:
+// as it was last. Nullopt: it is gone, or nobody answers.
+std::optional<v1::Prediction> WaitUntilTerminal(v1::VideoService::Stub& stub, const std::string& id,
+                                                absl::Duration timeout = kPatience);
 
 // A watch stream that collects what it sees; every update goes through the watch validator.
 class Stream final : private grpc::ClientReadReactor<v1::WatchPredictionResponse> {

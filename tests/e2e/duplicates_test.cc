@@ -76,7 +76,7 @@ TEST_P(DuplicatesTest, SixtyFourConcurrentCallsWithOneRequestIdAreOnePost) {
     const std::string request_id = absl::StrCat("id-", GetParam(), "-", round);
     Round(stubs, request_id).ExpectOnePrediction();
     if (HasFatalFailure()) return;
-    ASSERT_EQ(deployment.simulator().Count("POST", deployment.simulator().SubmitPath()), round + 1);
+    ASSERT_EQ(deployment.Posts(), round + 1);
   }
   EXPECT_EQ(deployment.simulator().TasksCreated(), kRounds);
 }

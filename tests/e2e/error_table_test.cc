@@ -36,18 +36,6 @@ using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::Pair;
 
-// Meets a POST that asks for a video, and no other: what is asked of history is a POST too.
-void FailSubmission(simulator::Simulator& upstream, Fault fault) {
-  fault.method = "POST";
-  fault.path_prefix = upstream.SubmitPath();
-  upstream.AddFault(std::move(fault));
-}
-
-// POSTs that asked for a video.
-size_t Submissions(const simulator::Simulator& upstream) {
-  return upstream.Count("POST", upstream.SubmitPath());
-}
-
 Fault OnPoll(Fault fault) {
   fault.method = "GET";
   return fault;
@@ -65,10 +53,10 @@ void ExpectError(const grpc::Status& status, StatusCode code, const std::string&
 class CredentialsTest : public ::testing::Test {
  protected:
   CredentialsTest() {
-    WriteFile(folder_.File("callers"),
-              "first first-tenant-token-0001\nsecond second-tenant-token-002\n");
-    deployment_ = std::make_unique<Deployment>(
-        std::vector<std::string>{"--callers-file=" + folder_.File("callers")});
+    deployment_ = std::make_unique<Deployment>(std::vector<std::string>{
+        "--callers-file=" +
+        folder_.Write("callers",
+                      "first first-tenant-token-0001\nsecond second-tenant-token-002\n")});
   }
 
   TemporaryFolder folder_;
@@ -140,7 +128,7 @@ TEST(CallerErrorTest, EveryViolationIsReportedAtOnce) {
   for (const auto& violation : Decode(status).field_violations) fields.push_back(violation.field);
   EXPECT_THAT(fields, IsSupersetOf({"prompt", "aspect_ratio", "seed", "request_id"}));
   EXPECT_THAT(fields, Contains(HasSubstr("labels")));
-  EXPECT_EQ(Submissions(deployment.simulator()), 0u);
+  EXPECT_EQ(deployment.Posts(), 0u);
 }
 
 TEST(CallerErrorTest, AKnownRequestIdWithTheSamePayloadIsReplayedAndNotPaidAgain) {
@@ -156,8 +144,7 @@ TEST(CallerErrorTest, AKnownRequestIdWithTheSamePayloadIsReplayedAndNotPaidAgain
 TEST(CallerErrorTest, ConcurrentDuplicatesJoinTheCallInFlight) {
   constexpr size_t kCallers = 64;
   Deployment deployment;
-  FailSubmission(
-      deployment.simulator(),
+  deployment.OnSubmit(
       {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Milliseconds(300)});
   const v1::SubmitVideoRequest request = Request("id-1");
   std::vector<std::future<SubmitResult>> calls;
@@ -175,7 +162,7 @@ TEST(CallerErrorTest, ConcurrentDuplicatesJoinTheCallInFlight) {
   }
   EXPECT_EQ(originals, 1u);
   EXPECT_EQ(ids.size(), 1u);
-  EXPECT_EQ(Submissions(deployment.simulator()), 1u);
+  EXPECT_EQ(deployment.Posts(), 1u);
 }
 
 TEST(CallerErrorTest, AKnownRequestIdWithAnotherPayloadConflicts) {
@@ -238,13 +225,13 @@ Deployment* RejectionTest::deployment_ = nullptr;
 TEST_P(RejectionTest, IsAnErrorOfSubmitVideoAndNeverBecomesAPrediction) {
   const Rejection& row = GetParam();
   Deployment& deployment = *deployment_;
-  const size_t posts_before = Submissions(deployment.simulator());
-  FailSubmission(deployment.simulator(), row.fault);
+  const size_t posts_before = deployment.Posts();
+  deployment.OnSubmit(row.fault);
   const v1::SubmitVideoRequest request = Request("id-" + row.name);
 
   const grpc::Status status = Submit(deployment.stub(), request).status;
   ExpectError(status, row.code, row.reason);
-  EXPECT_EQ(Submissions(deployment.simulator()), posts_before + 1) << "sent exactly once";
+  EXPECT_EQ(deployment.Posts(), posts_before + 1) << "sent exactly once";
   if (row.at_least) {
     ASSERT_TRUE(Decode(status).retry_after.has_value());
     EXPECT_GE(absl::FromChrono(*Decode(status).retry_after), *row.at_least);
@@ -262,11 +249,11 @@ TEST_P(RejectionTest, IsAnErrorOfSubmitVideoAndNeverBecomesAPrediction) {
   if (row.remembered) {
     ExpectError(again.status, row.code, row.reason);
     EXPECT_EQ(again.status.error_message(), status.error_message());
-    EXPECT_EQ(Submissions(deployment.simulator()), posts_before + 1);
+    EXPECT_EQ(deployment.Posts(), posts_before + 1);
   } else {
     EXPECT_TRUE(again.status.ok()) << again.status.error_message();
     EXPECT_FALSE(again.response.replayed());
-    EXPECT_EQ(Submissions(deployment.simulator()), posts_before + 2);
+    EXPECT_EQ(deployment.Posts(), posts_before + 2);
   }
 }
 
@@ -365,8 +352,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(UpstreamErrorTest, UpstreamsOwnMessageIsPassedOn) {
   Deployment deployment;
-  FailSubmission(
-      deployment.simulator(),
+  deployment.OnSubmit(
       Answer(400, R"({"code":400,"message":"prompt mentions a forbidden thing","data":null})"));
   const grpc::Status status = Submit(deployment.stub(), Request("id-1")).status;
   EXPECT_THAT(status.error_message(), HasSubstr("prompt mentions a forbidden thing"));
@@ -426,8 +412,8 @@ Deployment* UnresolvedTest::deployment_ = nullptr;
 TEST_P(UnresolvedTest, IsAnsweredOkAndNeverSentAgain) {
   Deployment& deployment = *deployment_;
   const std::string prompt = "a kite, case " + GetParam().name;
-  const size_t posts_before = Submissions(deployment.simulator());
-  FailSubmission(deployment.simulator(), GetParam().fault);
+  const size_t posts_before = deployment.Posts();
+  deployment.OnSubmit(GetParam().fault);
   const SubmitResult result = Submit(deployment.stub(), Request("id-" + GetParam().name, prompt));
   ASSERT_TRUE(result.status.ok()) << result.status.error_message();
   EXPECT_EQ(result.response.prediction().state(), v1::PREDICTION_STATE_UNRESOLVED);
@@ -437,7 +423,7 @@ TEST_P(UnresolvedTest, IsAnsweredOkAndNeverSentAgain) {
   ASSERT_TRUE(again.status.ok());
   EXPECT_TRUE(again.response.replayed());
   EXPECT_EQ(again.response.prediction().id(), result.response.prediction().id());
-  EXPECT_EQ(Submissions(deployment.simulator()), posts_before + 1);
+  EXPECT_EQ(deployment.Posts(), posts_before + 1);
   EXPECT_LE(deployment.simulator().TasksCreatedForPrompt(prompt), 1u);
 }
 
@@ -465,8 +451,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(LateAnswerTest, TheCallerHearsUnresolvedAndTheLateAnswerStillCounts) {
   Deployment deployment({"--submit-soft-timeout=1s"});
-  FailSubmission(deployment.simulator(),
-                 {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(2)});
+  deployment.OnSubmit(
+      {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(2)});
   const v1::Prediction prediction = MustSubmit(deployment.stub(), "id-1");
   EXPECT_EQ(prediction.state(), v1::PREDICTION_STATE_UNRESOLVED);
   Stream watch(deployment.stub(), prediction.id());
@@ -475,12 +461,12 @@ TEST(LateAnswerTest, TheCallerHearsUnresolvedAndTheLateAnswerStillCounts) {
               ElementsAre(v1::PREDICTION_STATE_UNRESOLVED, v1::PREDICTION_STATE_CREATED));
   EXPECT_EQ(watch.updates()[1].upstream_id(), deployment.simulator().TaskIds().at(0));
   EXPECT_THAT(watch.violations(), IsEmpty());
-  EXPECT_EQ(Submissions(deployment.simulator()), 1u);
+  EXPECT_EQ(deployment.Posts(), 1u);
 }
 
 TEST(LateAnswerTest, AnUnresolvedPredictionWithoutEvidenceFailsInTime) {
   Deployment deployment({"--unresolved-timeout=1s"});
-  FailSubmission(deployment.simulator(), Answer(500));
+  deployment.OnSubmit(Answer(500));
   const v1::Prediction prediction = MustSubmit(deployment.stub(), "id-1");
   Stream watch(deployment.stub(), prediction.id());
   ASSERT_TRUE(watch.WaitForEnd());
@@ -533,13 +519,13 @@ TEST(PollCredentialsTest, ARefusedKeyPausesPollingFailsNothingAndHealsByItself) 
   ASSERT_TRUE(deployment.simulator().WaitUntil(
       [&] { return deployment.simulator().FaultHits(number) >= 2; }, kPatience));
   EXPECT_THAT(deployment.server().AdminPage("/statusz"), HasSubstr("paused"));
-  EXPECT_THAT(deployment.server().AdminPage("/metrics"), HasSubstr("dreamgate_polling_paused 1\n"));
+  EXPECT_EQ(deployment.server().Metric("dreamgate_polling_paused"), "1");
   deployment.simulator().SetTaskState(deployment.simulator().TaskIds().at(0),
                                       {.status = "completed"});
   deployment.simulator().ClearFaults();
   ASSERT_TRUE(watch.WaitForEnd());
   EXPECT_EQ(watch.updates().back().state(), v1::PREDICTION_STATE_COMPLETED);
-  EXPECT_THAT(deployment.server().AdminPage("/metrics"), HasSubstr("dreamgate_polling_paused 0\n"));
+  EXPECT_EQ(deployment.server().Metric("dreamgate_polling_paused"), "0");
 }
 
 // ------------------------------------------------------------------- limits, ledger, and leaving
@@ -567,8 +553,8 @@ TEST(LimitTest, TooManyStreamsAreRefusedWithARetryHint) {
 
 TEST(LimitTest, TooManyRequestsAreRefusedWithARetryHint) {
   Deployment deployment({"--max-requests=1"});
-  FailSubmission(deployment.simulator(),
-                 {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(3)});
+  deployment.OnSubmit(
+      {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(3)});
   grpc::ClientContext context;
   v1::SubmitVideoResponse response;
   std::promise<grpc::Status> first;
@@ -618,13 +604,11 @@ TEST(LedgerTroubleTest, WithoutRoomOnDiskNothingIsSentAndWatchesGoOn) {
   // There is room again: every refused request_id is free and pays once.
   server.process().LiftFileSizeLimit();
   for (const v1::SubmitVideoRequest& request : refused_requests) {
-    SubmitResult healed = Submit(*stub, request);
-    for (const absl::Time deadline = absl::Now() + kPatience;
-         !healed.status.ok() && absl::Now() < deadline;) {
-      absl::SleepFor(absl::Milliseconds(20));
+    SubmitResult healed;
+    ASSERT_TRUE(Eventually([&] {
       healed = Submit(*stub, request);
-    }
-    ASSERT_TRUE(healed.status.ok()) << healed.status.error_message();
+      return healed.status.ok();
+    })) << healed.status.error_message();
     EXPECT_FALSE(healed.response.replayed());
   }
   EXPECT_EQ(simulator->TasksCreated(), accepted + refused_requests.size());
@@ -660,7 +644,7 @@ TEST(LogTest, EveryLineIsAnEventWhateverACallerSends) {
 
 TEST(SecrecyTest, NeitherErrorsNorLogsNorStatusPagesShowTheKeyOrAPrompt) {
   Deployment deployment({"--log-level=debug"});
-  FailSubmission(deployment.simulator(), Answer(401));
+  deployment.OnSubmit(Answer(401));
   const std::string prompt = "a very private prompt about kites";
   const grpc::Status status = Submit(deployment.stub(), Request("id-1", prompt)).status;
   MustSubmit(deployment.stub(), "id-2", prompt);

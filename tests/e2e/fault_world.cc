@@ -1,6 +1,5 @@
 #include "tests/e2e/fault_world.h"
 
-#include <grpcpp/create_channel.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -15,7 +14,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
-#include "server/core/prediction.h"
 #include "tests/bench/measure.h"
 
 namespace dreamgate::e2e {
@@ -198,7 +196,7 @@ Schedule DrawLife(Chance& chance, const Pace& pace) {
 
 FaultWorld::FaultWorld(const FaultWorldOptions& options)
     : options_(options), simulator_(simulator::Simulator::Start({.log_limit = 1000}).value()) {
-  WriteFile(folder_.File("secret"), "whsec_simulator-webhook-secret\n");
+  folder_.Write("secret", "whsec_simulator-webhook-secret\n");
   StartServer();
 }
 
@@ -232,20 +230,14 @@ void FaultWorld::RestartServer(int signal) {
 }
 
 std::unique_ptr<v1::VideoService::Stub> FaultWorld::CalmStub() const {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return v1::VideoService::NewStub(
-      grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", calm_proxy_.port()),
-                                grpc::InsecureChannelCredentials(), arguments));
+  return v1::VideoService::NewStub(NewChannel(absl::StrCat("127.0.0.1:", calm_proxy_.port())));
 }
 
 // A caller that asks again with the same request_id until it is answered.
 std::optional<v1::Prediction> FaultWorld::SubmitOne(v1::VideoService::Stub& stub,
                                                     const std::string& prompt) {
   const absl::Time deadline = absl::Now() + options_.pace.patience;
-  v1::SubmitVideoRequest request;
-  request.set_request_id(RequestIdFor(prompt));
-  request.set_prompt(prompt);
+  const v1::SubmitVideoRequest request = Request(RequestIdFor(prompt), prompt);
   while (absl::Now() < deadline) {
     grpc::ClientContext context;
     context.set_wait_for_ready(true);
@@ -387,38 +379,19 @@ void FaultWorld::AwaitStalled(WatchCrowd& crowd, SceneReport& report) {
   if (!crowd.WaitForAll(options_.pace.patience)) crowd.AccuseTheWaiting();
 }
 
-std::optional<v1::Prediction> FaultWorld::WaitUntilTerminal(v1::VideoService::Stub& stub,
-                                                            const std::string& id) {
-  const absl::Time deadline = absl::Now() + options_.pace.patience;
-  std::optional<v1::Prediction> latest;
-  while (absl::Now() < deadline) {
-    grpc::ClientContext context;
-    context.set_wait_for_ready(true);
-    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
-    v1::GetPredictionRequest request;
-    request.set_prediction_id(id);
-    v1::GetPredictionResponse response;
-    if (stub.GetPrediction(&context, request, &response).ok()) {
-      latest = response.prediction();
-      if (core::IsTerminal(static_cast<core::State>(latest->state()))) return latest;
-    }
-    absl::SleepFor(absl::Milliseconds(50));  // only if its watchers have been accused already
-  }
-  return latest;
-}
-
 void FaultWorld::Judge(WatchCrowd& crowd, const std::vector<Submission>& submissions,
                        SceneReport& report) {
   const auto stub = CalmStub();
   for (const Submission& submission : submissions) {
     if (!submission.prediction) continue;
     const std::string& id = submission.prediction->id();
-    const std::optional<v1::Prediction> prediction = WaitUntilTerminal(*stub, id);
+    const std::optional<v1::Prediction> prediction =
+        WaitUntilTerminal(*stub, id, options_.pace.patience);
     if (!prediction) {
       report.violations.push_back(absl::StrCat("prediction ", id, " is gone"));
       continue;
     }
-    if (!core::IsTerminal(static_cast<core::State>(prediction->state()))) {
+    if (!IsTerminal(prediction->state())) {
       report.violations.push_back(absl::StrCat(
           "prediction ", id, " does not end: ", v1::PredictionState_Name(prediction->state())));
     }
@@ -460,7 +433,9 @@ void FaultWorld::MakeQuickVideos(size_t count) {
   }
   const auto stub = CalmStub();
   for (const Submission& submission : SubmitAll(prompts)) {
-    if (submission.prediction) WaitUntilTerminal(*stub, submission.prediction->id());
+    if (submission.prediction) {
+      WaitUntilTerminal(*stub, submission.prediction->id(), options_.pace.patience);
+    }
   }
 }
 

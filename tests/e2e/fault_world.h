@@ -100,8 +100,6 @@ class FaultWorld {
   std::vector<std::string> Prepare(const SceneOptions& options);
   std::vector<Submission> SubmitAll(const std::vector<std::string>& prompts);
   std::optional<v1::Prediction> SubmitOne(v1::VideoService::Stub& stub, const std::string& prompt);
-  std::optional<v1::Prediction> WaitUntilTerminal(v1::VideoService::Stub& stub,
-                                                  const std::string& id);
   void MakeQuickVideos(size_t count);
   void Disturb(WatchCrowd& crowd, const SceneOptions& options,
                const std::vector<Submission>& submissions);

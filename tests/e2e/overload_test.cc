@@ -24,14 +24,9 @@ using ::testing::Pair;
 class OverloadTest : public ::testing::Test {
  protected:
   void FailSubmissions(Fault fault) {
-    fault.method = "POST";
-    fault.path_prefix = deployment_.simulator().SubmitPath();
     fault.times = -1;
     fault.delay = absl::Milliseconds(40);  // the circuit opens after a second of it at the earliest
-    deployment_.simulator().AddFault(fault);
-  }
-  size_t Posts() {
-    return deployment_.simulator().Count("POST", deployment_.simulator().SubmitPath());
+    deployment_.OnSubmit(fault);
   }
   SubmitResult SubmitNew() {
     return Submit(deployment_.stub(), Request(absl::StrCat("id-", made_++)));
@@ -48,7 +43,9 @@ class OverloadTest : public ::testing::Test {
     ADD_FAILURE() << "upstream is fed with submissions for ever";
     return {};
   }
-  std::string Metrics() { return deployment_.server().AdminPage("/metrics"); }
+  std::string CircuitOpen() {
+    return deployment_.server().Metric("dreamgate_upstream_circuit_open{call=\"post\"}");
+  }
 
   Deployment deployment_;
   int made_ = 0;
@@ -56,7 +53,7 @@ class OverloadTest : public ::testing::Test {
 
 TEST_F(OverloadTest, AnUpstreamThatFailsEverySubmissionIsNotFedWithMore) {
   const v1::Prediction known = MustSubmit(deployment_.stub(), "known");
-  EXPECT_THAT(Metrics(), HasSubstr("dreamgate_upstream_circuit_open{call=\"post\"} 0\n"));
+  EXPECT_EQ(CircuitOpen(), "0");
   FailSubmissions({.action = FaultAction::kStatus, .status = 500});
   const SubmitResult refused = SubmitUntilRefused();
   EXPECT_EQ(refused.status.error_code(), StatusCode::UNAVAILABLE);
@@ -64,16 +61,16 @@ TEST_F(OverloadTest, AnUpstreamThatFailsEverySubmissionIsNotFedWithMore) {
   EXPECT_THAT(refused.status.error_message(), HasSubstr("nothing was sent"));
   ASSERT_TRUE(Decode(refused.status).retry_after.has_value());
   EXPECT_GE(absl::FromChrono(*Decode(refused.status).retry_after), absl::Seconds(1));
-  EXPECT_THAT(Metrics(), HasSubstr("dreamgate_upstream_circuit_open{call=\"post\"} 1\n"));
+  EXPECT_EQ(CircuitOpen(), "1");
   EXPECT_THAT(deployment_.server().process().StandardError(),
               HasSubstr("upstream fails every call"));
 
   // One of the next may be a probe; whatever is refused was not sent.
   size_t refusals = 0;
   for (int i = 0; i < 50; ++i) {
-    const size_t before = Posts();
+    const size_t before = deployment_.Posts();
     const bool sent = !IsRefused(SubmitNew());
-    EXPECT_EQ(Posts(), before + (sent ? 1 : 0));
+    EXPECT_EQ(deployment_.Posts(), before + (sent ? 1 : 0));
     if (!sent) ++refusals;
   }
   EXPECT_GE(refusals, 40u);
@@ -84,17 +81,15 @@ TEST_F(OverloadTest, AnUpstreamThatFailsEverySubmissionIsNotFedWithMore) {
 
   deployment_.simulator().ClearFaults();
   const v1::SubmitVideoRequest retried = Request("id-refused");
-  SubmitResult healed = Submit(deployment_.stub(), retried);
-  for (const absl::Time deadline = absl::Now() + kPatience;
-       !healed.status.ok() && absl::Now() < deadline;) {
-    absl::SleepFor(absl::Milliseconds(20));
+  SubmitResult healed;
+  ASSERT_TRUE(Eventually([&] {
     healed = Submit(deployment_.stub(), retried);
-  }
-  ASSERT_TRUE(healed.status.ok()) << healed.status.error_message();
+    return healed.status.ok();
+  })) << healed.status.error_message();
   EXPECT_EQ(healed.response.prediction().state(), v1::PREDICTION_STATE_CREATED);
   MustSubmit(deployment_.stub(), "after");
   MustSubmit(deployment_.stub(), "after-that");
-  EXPECT_THAT(Metrics(), HasSubstr("dreamgate_upstream_circuit_open{call=\"post\"} 0\n"));
+  EXPECT_EQ(CircuitOpen(), "0");
 }
 
 TEST_F(OverloadTest, AfterRateLimitsTheRefusalNamesThemAndKeepsToRetryAfter) {
@@ -105,9 +100,9 @@ TEST_F(OverloadTest, AfterRateLimitsTheRefusalNamesThemAndKeepsToRetryAfter) {
   EXPECT_THAT(Decode(refused.status).metadata, Contains(Pair("circuit", "open")));
   ASSERT_TRUE(Decode(refused.status).retry_after.has_value());
   EXPECT_GE(absl::FromChrono(*Decode(refused.status).retry_after), absl::Seconds(50));
-  const size_t posts = Posts();
+  const size_t posts = deployment_.Posts();
   for (int i = 0; i < 50; ++i) EXPECT_TRUE(IsRefused(SubmitNew()));
-  EXPECT_EQ(Posts(), posts);
+  EXPECT_EQ(deployment_.Posts(), posts);
 }
 
 }  // namespace

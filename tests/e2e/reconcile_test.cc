@@ -2,7 +2,6 @@
 // history as the simulator shows it. Every test ends by counting the tasks that upstream has billed.
 #include <signal.h>
 
-#include <chrono>
 #include <functional>
 #include <future>
 #include <memory>
@@ -11,7 +10,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -29,13 +27,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-constexpr auto kSubmitting = v1::PREDICTION_STATE_SUBMITTING;
-constexpr auto kUnresolved = v1::PREDICTION_STATE_UNRESOLVED;
-constexpr auto kCreated = v1::PREDICTION_STATE_CREATED;
-constexpr auto kProcessing = v1::PREDICTION_STATE_PROCESSING;
-constexpr auto kCompleted = v1::PREDICTION_STATE_COMPLETED;
-constexpr auto kFailed = v1::PREDICTION_STATE_FAILED;
 
 constexpr char kPrompt[] = "a red kite";
 constexpr char kHistoryPath[] = "/api/v3/predictions";
@@ -62,16 +53,10 @@ class ReconcileTest : public ::testing::Test {
   simulator::Simulator& upstream() { return deployment_->simulator(); }
   v1::VideoService::Stub& stub() { return deployment_->stub(); }
 
-  Fault OnSubmit(Fault fault) {
-    fault.method = "POST";
-    fault.path_prefix = upstream().SubmitPath();
-    return fault;
-  }
-
   // The next `times` POSTs are reset when they have been read; each has created a task, or none has.
   void LoseAnswers(bool created, int times = 1) {
-    upstream().AddFault(OnSubmit(
-        {.times = times, .action = FaultAction::kResetAfterRequest, .create_task = created}));
+    deployment().OnSubmit(
+        {.times = times, .action = FaultAction::kResetAfterRequest, .create_task = created});
   }
 
   // Submits with the answer lost.
@@ -90,7 +75,7 @@ class ReconcileTest : public ::testing::Test {
     ASSERT_TRUE(upstream().SetTaskState(upstream().TaskIds().at(task), {.status = status}));
   }
 
-  size_t Posts() { return upstream().Count("POST", upstream().SubmitPath()); }
+  size_t Posts() { return deployment().Posts(); }
   size_t Asks() { return upstream().Count("POST", kHistoryPath); }
 
   // Waits until history has been asked so many times more.
@@ -98,37 +83,18 @@ class ReconcileTest : public ::testing::Test {
     return upstream().WaitForRequests("POST", kHistoryPath, Asks() + more, kPatience);
   }
 
-  v1::Prediction Get(const std::string& id) {
-    grpc::ClientContext context;
-    v1::GetPredictionRequest request;
-    request.set_prediction_id(id);
-    v1::GetPredictionResponse response;
-    const grpc::Status status = stub().GetPrediction(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response.prediction();
-  }
+  v1::Prediction Get(const std::string& id) { return GetPrediction(stub(), id); }
 
   // Looks at the prediction until it satisfies `condition`: nothing announces what is no transition.
   v1::Prediction GetUntil(const std::string& id,
                           const std::function<bool(const v1::Prediction&)>& condition) {
-    const absl::Time deadline = absl::Now() + kPatience;
-    v1::Prediction prediction = Get(id);
-    while (!condition(prediction) && absl::Now() < deadline) {
-      absl::SleepFor(absl::Milliseconds(10));
-      prediction = Get(id);
-    }
-    EXPECT_TRUE(condition(prediction)) << prediction.DebugString();
+    v1::Prediction prediction;
+    EXPECT_TRUE(Eventually([&] { return condition(prediction = Get(id)); }))
+        << prediction.DebugString();
     return prediction;
   }
 
-  // The value of one line of /metrics.
-  std::string Metric(const std::string& series) {
-    const std::string page = deployment().server().AdminPage("/metrics");
-    const size_t start = page.find("\n" + series + " ");
-    if (start == std::string::npos) return "missing";
-    const size_t value = start + series.size() + 2;
-    return page.substr(value, page.find('\n', value) - value);
-  }
+  std::string Metric(const std::string& series) { return deployment().server().Metric(series); }
   std::string ReconciledBy(const std::string& evidence) {
     return Metric("dreamgate_reconciled_total{evidence=\"" + evidence + "\"}");
   }
@@ -414,7 +380,7 @@ class SwitchedKeyTest : public ReconcileTest {
     return With(With(std::move(arguments), "--api-key-file=" + folder_.File("key")),
                 "--probe-interval=100ms");
   }
-  void UseKey(const std::string& key) { WriteFile(folder_.File("key"), key + "\n"); }
+  void UseKey(const std::string& key) { folder_.Write("key", key + "\n"); }
 
   TemporaryFolder folder_;
 };
@@ -458,7 +424,7 @@ TEST_F(SwitchedKeyTest, TheEmptyHistoryOfAnotherAccountShowsNoAbsence) {
        .status = 200,
        .body = R"({"code":200,"message":"success","data":{"page":1,"total":0,"items":[]}})"});
   // While the POST hangs, nothing is concluded.
-  upstream().AddFault(OnSubmit({.action = FaultAction::kHang, .create_task = true}));
+  deployment().OnSubmit({.action = FaultAction::kHang, .create_task = true});
   const v1::Prediction prediction = SubmitUnresolved();
   UseKey("another-key");
   const auto asked_with_other_key = [this] {
@@ -552,7 +518,7 @@ TEST_F(ReconcileTest, AFirstTaskThatTurnsUpBesideTheSecondIsAnOrphanAndItsVideoI
 
 TEST_F(ReconcileTest, AServerKilledBetweenPostAndAnswerFindsItsTaskWhenItIsBack) {
   Start(kPatient);
-  upstream().AddFault(OnSubmit({.action = FaultAction::kHang, .create_task = true}));
+  deployment().OnSubmit({.action = FaultAction::kHang, .create_task = true});
   auto lost = std::async(std::launch::async, [this] { return Submit(stub(), Request("id-1")); });
   ASSERT_TRUE(upstream().WaitForTasks(1, kPatience));
   deployment().server().process().Signal(SIGKILL);
@@ -567,7 +533,7 @@ TEST_F(ReconcileTest, AServerKilledBetweenPostAndAnswerFindsItsTaskWhenItIsBack)
 
 TEST_F(ReconcileTest, AServerKilledBeforeItsPostCreatedATaskFindsThatThereIsNone) {
   Start(kPatient);
-  const int hang = upstream().AddFault(OnSubmit({.action = FaultAction::kHang}));
+  const int hang = deployment().OnSubmit({.action = FaultAction::kHang});
   auto lost = std::async(std::launch::async, [this] { return Submit(stub(), Request("id-1")); });
   ASSERT_TRUE(upstream().WaitUntil([&] { return upstream().FaultHits(hang) == 1; }, kPatience));
   deployment().server().process().Signal(SIGKILL);
@@ -599,8 +565,8 @@ TEST_F(ReconcileTest, AKillWhileReconcilingLosesNothing) {
 TEST_F(ReconcileTest, TheLateAnswerWinsWhereHistoryShowsNothing) {
   Start({"--absence-settle-time=1h", "--unresolved-timeout=2h", "--submit-soft-timeout=200ms"});
   upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
-  upstream().AddFault(
-      OnSubmit({.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(1)}));
+  deployment().OnSubmit(
+      {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(1)});
   const v1::Prediction prediction = SubmitUnresolved();
   const auto watch = WatchAll(prediction);
   ASSERT_TRUE(watch->WaitForUpdates(3));

@@ -1,7 +1,5 @@
 #include "tests/e2e/watch_crowd.h"
 
-#include <grpcpp/create_channel.h>
-
 #include <algorithm>
 #include <chrono>
 #include <optional>
@@ -10,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/core/prediction.h"
+#include "tests/e2e/deployment.h"
 #include "tests/fakes/watch_validator.h"
 
 namespace dreamgate::e2e {
@@ -41,15 +40,13 @@ class Dice {
 
 std::unique_ptr<v1::VideoService::Stub> NewStub(int port, bool tiny_window) {
   grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 300);
   if (tiny_window) {
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kTinyWindow);
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   }
-  return v1::VideoService::NewStub(grpc::CreateCustomChannel(
-      absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials(), arguments));
+  return v1::VideoService::NewStub(NewChannel(absl::StrCat("127.0.0.1:", port), arguments));
 }
 
 std::string Name(std::optional<int64_t> after_sequence) {

@@ -20,9 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "dreamgate/client/error_info.h"
 #include "gmock/gmock.h"
@@ -46,50 +44,21 @@ using Position = std::optional<int64_t>;
 constexpr int64_t kFarthest = std::numeric_limits<int64_t>::max();
 constexpr char kUnknownId[] = "01hzzzzzzzzzzzzzzzzzzzzzzz";
 
-// For what nothing announces. The pause only sets how soon a change is noticed.
-template <typename Condition>
-bool Eventually(Condition condition) {
-  for (const absl::Time deadline = absl::Now() + kPatience; !condition();) {
-    if (absl::Now() > deadline) return false;
-    absl::SleepFor(absl::Milliseconds(2));
-  }
-  return true;
-}
-
 // A deployment with what these tests ask of it again and again.
 class World : public Deployment {
  public:
   using Deployment::Deployment;
 
-  size_t Posts() { return simulator().Count("POST", simulator().SubmitPath()); }
   void SetStatus(const v1::Prediction& prediction, const std::string& status) {
     EXPECT_TRUE(simulator().SetTaskState(prediction.upstream_id(), {.status = status}));
   }
-  v1::Prediction Get(const std::string& id) {
-    grpc::ClientContext context;
-    v1::GetPredictionRequest request;
-    request.set_prediction_id(id);
-    v1::GetPredictionResponse response;
-    const grpc::Status status = stub().GetPrediction(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response.prediction();
-  }
+  v1::Prediction Get(const std::string& id) { return GetPrediction(stub(), id); }
   bool Reaches(const std::string& id, v1::PredictionState state) {
     return Eventually([&] { return Get(id).state() == state; });
   }
   // Streams that are open, as /metrics says.
-  int64_t OpenStreams() const {
-    const std::string page = server().AdminPage("/metrics");
-    const std::string name = "\ndreamgate_streams ";
-    const size_t start = page.find(name);
-    int64_t value = -1;
-    if (start == std::string::npos) return value;
-    const size_t digits = start + name.size();
-    EXPECT_TRUE(absl::SimpleAtoi(page.substr(digits, page.find('\n', digits) - digits), &value));
-    return value;
-  }
-  bool OpenStreamsBecome(int64_t count) {
-    return Eventually([&] { return OpenStreams() == count; });
+  bool OpenStreamsBecome(int count) {
+    return Eventually([&] { return server().Metric("dreamgate_streams") == absl::StrCat(count); });
   }
   // The ids of what is in flight in this state, as /statusz says: also what no caller may see yet.
   std::vector<std::string> InFlightIn(const std::string& state) const {
@@ -211,8 +180,9 @@ TEST(WatchPositionTest, OfATerminalPredictionEachShowsTheRestAndEndsWithOk) {
 
 TEST(WatchPositionTest, OfAnotherTenantsPredictionAllAreNotFoundAsOfNone) {
   TemporaryFolder folder;
-  WriteFile(folder.File("callers"), "one first-tenant-token-0001\ntwo second-tenant-token-002\n");
-  World world({"--callers-file=" + folder.File("callers")});
+  World world(
+      {"--callers-file=" +
+       folder.Write("callers", "one first-tenant-token-0001\ntwo second-tenant-token-002\n")});
   const SubmitResult mine = Submit(world.stub(), Request("id-1"), "first-tenant-token-0001");
   ASSERT_TRUE(mine.status.ok()) << mine.status.error_message();
   const v1::Prediction& prediction = mine.response.prediction();
@@ -404,11 +374,8 @@ void ComeAndGoUnseen(World& world, const std::string& id) {
 TEST(WatchCancelTest, LeavingAtAnyStateNeverTouchesThePaidWork) {
   World world({"--max-submits-in-flight=1"});
   simulator::Simulator& upstream = world.simulator();
-  upstream.AddFault({.method = "POST",
-                     .path_prefix = upstream.SubmitPath(),
-                     .action = FaultAction::kLatency,
-                     .create_task = true,
-                     .delay = absl::Milliseconds(700)});
+  world.OnSubmit(
+      {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Milliseconds(700)});
   std::future<v1::Prediction> first = std::async(
       std::launch::async, [&world] { return MustSubmit(world.stub(), "id-1", "first"); });
   ASSERT_TRUE(upstream.WaitForTasks(1, kPatience));
@@ -447,11 +414,8 @@ TEST(WatchCancelTest, LeavingWhileTheOutcomeIsUnknownNeverTouchesThePaidWork) {
   World world({"--submit-soft-timeout=100ms", "--unresolved-timeout=1h"});
   simulator::Simulator& upstream = world.simulator();
   upstream.SetHistory(simulator::HistoryInput::kAlways, absl::Hours(1));  // shows nothing
-  upstream.AddFault({.method = "POST",
-                     .path_prefix = upstream.SubmitPath(),
-                     .action = FaultAction::kLatency,
-                     .create_task = true,
-                     .delay = absl::Milliseconds(700)});
+  world.OnSubmit(
+      {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Milliseconds(700)});
   const v1::Prediction prediction = MustSubmit(world.stub(), "id-1");
   ASSERT_EQ(prediction.state(), v1::PREDICTION_STATE_UNRESOLVED);
   ComeAndGo(world, prediction.id());
@@ -638,10 +602,6 @@ TEST(WatchLimitTest, StreamsAreCountedPerPeerAndInTotalAndPlacesComeBack) {
 
 // ------------------------------------------------------------------------------------- heartbeats
 
-absl::Time TimeOf(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
 TEST(WatchHeartbeatTest, HeartbeatsSayWhatUpstreamSaw) {
   constexpr size_t kStreams = 16;  // their first heartbeats are spread over five seconds
   World world({"--poll-min-interval=300ms", "--poll-max-interval=400ms", "--gets-per-video=1000",
@@ -656,10 +616,7 @@ TEST(WatchHeartbeatTest, HeartbeatsSayWhatUpstreamSaw) {
                      .times = -1,
                      .action = FaultAction::kStatus,
                      .status = 503});
-  upstream.AddFault({.method = "POST",
-                     .path_prefix = upstream.SubmitPath(),
-                     .action = FaultAction::kResetAfterRequest,
-                     .create_task = true});
+  world.OnSubmit({.action = FaultAction::kResetAfterRequest, .create_task = true});
   const v1::Prediction unresolved = MustSubmit(world.stub(), "unresolved");
   ASSERT_EQ(unresolved.state(), v1::PREDICTION_STATE_UNRESOLVED);
 

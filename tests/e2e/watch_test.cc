@@ -18,12 +18,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr auto kSubmitting = v1::PREDICTION_STATE_SUBMITTING;
-constexpr auto kCreated = v1::PREDICTION_STATE_CREATED;
-constexpr auto kProcessing = v1::PREDICTION_STATE_PROCESSING;
-constexpr auto kCompleted = v1::PREDICTION_STATE_COMPLETED;
-constexpr auto kFailed = v1::PREDICTION_STATE_FAILED;
-
 // The one task of a deployment in step-controlled mode.
 void SetStatus(Deployment& deployment, const std::string& status) {
   ASSERT_TRUE(deployment.simulator().SetTaskState(deployment.simulator().TaskIds().at(0),
@@ -242,13 +236,9 @@ TEST(DurabilityTest, WhatWasAcknowledgedSurvivesAKill) {
   }
   deployment.CrashAndRestart();
   for (int i = 0; i < 20; ++i) {
-    grpc::ClientContext context;
-    v1::GetPredictionRequest request;
-    request.set_prediction_id(ids[static_cast<size_t>(i)]);
-    v1::GetPredictionResponse response;
-    ASSERT_TRUE(deployment.stub().GetPrediction(&context, request, &response).ok());
-    EXPECT_EQ(response.prediction().state(), kCreated);
-    EXPECT_EQ(response.prediction().request_id(), "id-" + std::to_string(i));
+    const v1::Prediction kept = GetPrediction(deployment.stub(), ids[static_cast<size_t>(i)]);
+    EXPECT_EQ(kept.state(), kCreated);
+    EXPECT_EQ(kept.request_id(), "id-" + std::to_string(i));
     const SubmitResult again = Submit(deployment.stub(), Request("id-" + std::to_string(i)));
     EXPECT_TRUE(again.response.replayed());
   }

@@ -3,7 +3,6 @@
 // the POSTs and the tasks that upstream has billed.
 #include <signal.h>
 
-#include <functional>
 #include <future>
 #include <memory>
 #include <set>
@@ -35,26 +34,20 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr auto kSubmitting = v1::PREDICTION_STATE_SUBMITTING;
-constexpr auto kUnresolved = v1::PREDICTION_STATE_UNRESOLVED;
-constexpr auto kCreated = v1::PREDICTION_STATE_CREATED;
-constexpr auto kCompleted = v1::PREDICTION_STATE_COMPLETED;
-constexpr auto kFailed = v1::PREDICTION_STATE_FAILED;
-
 constexpr char kSecret[] = "whsec_simulator-webhook-secret";
 constexpr char kHook[] = "/dreamgate";
 
 class WebhookTest : public ::testing::Test {
  protected:
   void Start(const std::vector<std::string>& more = {}, const std::string& secret = kSecret) {
-    WriteFile(folder_.File("secret"), secret + "\n");
-    std::vector<std::string> arguments = {"--webhook-public-url=https://hooks.example/dreamgate",
-                                          "--webhook-listen-address=127.0.0.1:0",
-                                          "--webhook-secret-file=" + folder_.File("secret"),
-                                          "--poll-min-interval=1h",
-                                          "--poll-max-interval=1h",
-                                          "--absence-settle-time=1h",
-                                          "--unresolved-timeout=3h"};
+    std::vector<std::string> arguments = {
+        "--webhook-public-url=https://hooks.example/dreamgate",
+        "--webhook-listen-address=127.0.0.1:0",
+        "--webhook-secret-file=" + folder_.Write("secret", secret + "\n"),
+        "--poll-min-interval=1h",
+        "--poll-max-interval=1h",
+        "--absence-settle-time=1h",
+        "--unresolved-timeout=3h"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     deployment_ = std::make_unique<Deployment>(arguments);
     upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
@@ -71,13 +64,8 @@ class WebhookTest : public ::testing::Test {
   simulator::Simulator& upstream() { return deployment_->simulator(); }
   v1::VideoService::Stub& stub() { return deployment_->stub(); }
 
-  void OnSubmit(Fault fault) {
-    fault.method = "POST";
-    fault.path_prefix = upstream().SubmitPath();
-    upstream().AddFault(std::move(fault));
-  }
   void LoseTheAnswer() {
-    OnSubmit({.action = FaultAction::kResetAfterRequest, .create_task = true});
+    deployment().OnSubmit({.action = FaultAction::kResetAfterRequest, .create_task = true});
   }
 
   std::unique_ptr<Stream> WatchAll(const v1::Prediction& prediction) {
@@ -102,32 +90,12 @@ class WebhookTest : public ::testing::Test {
     return statuses;
   }
 
-  v1::Prediction Get(const std::string& id) {
-    grpc::ClientContext context;
-    v1::GetPredictionRequest request;
-    request.set_prediction_id(id);
-    v1::GetPredictionResponse response;
-    const grpc::Status status = stub().GetPrediction(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response.prediction();
-  }
+  v1::Prediction Get(const std::string& id) { return GetPrediction(stub(), id); }
 
-  // Looks until `condition` holds: nothing announces what is no transition.
-  bool Eventually(const std::function<bool()>& condition) {
-    const absl::Time deadline = absl::Now() + kPatience;
-    while (!condition()) {
-      if (absl::Now() > deadline) return false;
-      absl::SleepFor(absl::Milliseconds(10));
-    }
-    return true;
-  }
-
-  bool MetricIs(const std::string& line) {
-    return absl::StrContains(deployment().server().AdminPage("/metrics"), line + "\n");
-  }
+  std::string Metric(const std::string& series) { return deployment().server().Metric(series); }
 
   void ExpectPaid(size_t posts, size_t tasks) {
-    EXPECT_EQ(upstream().Count("POST", upstream().SubmitPath()), posts);
+    EXPECT_EQ(deployment().Posts(), posts);
     EXPECT_EQ(upstream().TasksCreated(), tasks);
     EXPECT_THAT(upstream().Violations(), IsEmpty());
   }
@@ -168,14 +136,14 @@ TEST_F(WebhookTest, ACallbackAndOneLookBringTheVideo) {
   EXPECT_EQ(watch->updates().back().outputs_size(), 1);
   EXPECT_THAT(Answers(1), ElementsAre(204));
   EXPECT_EQ(upstream().ResultRequests(Task(0)), 1u);
-  EXPECT_TRUE(MetricIs("dreamgate_webhooks_total{outcome=\"accepted\"} 1"));
+  EXPECT_EQ(Metric("dreamgate_webhooks_total{outcome=\"accepted\"}"), "1");
   ExpectPaid(1, 1);
 }
 
 TEST_F(WebhookTest, ACallbackBeforeThePostsAnswerBringsTheVideoAndTheAnswerChangesNothing) {
   Start();
   upstream().SetSchedule(Schedule::Completing(absl::ZeroDuration(), absl::ZeroDuration()));
-  OnSubmit(
+  deployment().OnSubmit(
       {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Milliseconds(700)});
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   const auto watch = WatchAll(prediction);
@@ -184,19 +152,19 @@ TEST_F(WebhookTest, ACallbackBeforeThePostsAnswerBringsTheVideoAndTheAnswerChang
   EXPECT_THAT(watch->violations(), IsEmpty());
   EXPECT_THAT(Answers(1), ElementsAre(204));
   ASSERT_TRUE(Eventually([&] {
-    return MetricIs("dreamgate_upstream_requests_total{operation=\"create\",status=\"200\"} 1");
+    return Metric("dreamgate_upstream_requests_total{operation=\"create\",status=\"200\"}") == "1";
   }));
   const v1::Prediction now = Get(prediction.id());
   EXPECT_EQ(now.sequence(), watch->updates().back().sequence());
   EXPECT_EQ(now.recovered_outputs_size(), 0);
-  EXPECT_TRUE(MetricIs("dreamgate_orphans_total 0"));
+  EXPECT_EQ(Metric("dreamgate_orphans_total"), "0");
   ExpectPaid(1, 1);
 }
 
 TEST_F(WebhookTest, WhereTheAnswerNeverComesTheCallbackStandsForIt) {
   Start({"--submit-soft-timeout=500ms"});
   upstream().SetSchedule(Schedule::Completing(absl::ZeroDuration(), absl::ZeroDuration()));
-  OnSubmit({.action = FaultAction::kHang, .create_task = true});
+  deployment().OnSubmit({.action = FaultAction::kHang, .create_task = true});
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   const auto watch = WatchAll(prediction);
   ASSERT_TRUE(watch->WaitForEnd());
@@ -223,13 +191,13 @@ TEST_F(WebhookTest, ALostAnswerIsResolvedByTheCallback) {
   EXPECT_EQ(last.history(2).source(), v1::TRANSITION_SOURCE_WEBHOOK);
   EXPECT_EQ(last.outputs_size(), 1);
   EXPECT_THAT(Answers(1), ElementsAre(204));
-  EXPECT_TRUE(MetricIs("dreamgate_reconciled_total{evidence=\"webhook\"} 1"));
+  EXPECT_EQ(Metric("dreamgate_reconciled_total{evidence=\"webhook\"}"), "1");
   ExpectPaid(1, 1);
 }
 
 TEST_F(WebhookTest, ASubmissionAnsweredWithAnErrorIsResolvedByTheCallback) {
   Start();
-  OnSubmit({.action = FaultAction::kStatus, .create_task = true, .status = 500});
+  deployment().OnSubmit({.action = FaultAction::kStatus, .create_task = true, .status = 500});
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   EXPECT_EQ(prediction.state(), kUnresolved);
   ASSERT_TRUE(upstream().SetTaskState(Task(0), {.status = "failed", .error = "flagged"}));
@@ -257,8 +225,8 @@ TEST_F(WebhookTest, CopiesAndReplaysChangeNothingMore) {
   const v1::Prediction now = Get(prediction.id());
   EXPECT_EQ(now.sequence(), 3);
   EXPECT_EQ(now.recovered_outputs_size(), 0);
-  EXPECT_TRUE(MetricIs("dreamgate_webhooks_total{outcome=\"accepted\"} 10"));
-  EXPECT_TRUE(MetricIs("dreamgate_orphans_total 0"));
+  EXPECT_EQ(Metric("dreamgate_webhooks_total{outcome=\"accepted\"}"), "10");
+  EXPECT_EQ(Metric("dreamgate_orphans_total"), "0");
   ExpectPaid(1, 1);
 }
 
@@ -297,18 +265,18 @@ TEST_F(WebhookTest, ACallbackAfterTheSubmissionWasGivenUpBringsItsVideoAsRecover
   EXPECT_EQ(last.state(), kFailed);
   EXPECT_EQ(last.sequence(), 3);
   EXPECT_THAT(last.recovered_outputs(0).url(), HasSubstr(Task(0)));
-  EXPECT_TRUE(MetricIs("dreamgate_orphans_total 1"));
+  EXPECT_EQ(Metric("dreamgate_orphans_total"), "1");
   ExpectPaid(1, 1);
 }
 
 TEST_F(WebhookTest, ACallbackForARejectedSubmissionIsRecordedAsAnOrphan) {
   Start();
-  OnSubmit({.action = FaultAction::kStatus, .create_task = true, .status = 400});
+  deployment().OnSubmit({.action = FaultAction::kStatus, .create_task = true, .status = 400});
   EXPECT_EQ(Submit(stub(), Request("id-1")).status.error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
   SetStatus(0, "completed");
   EXPECT_THAT(Answers(1), ElementsAre(204));
-  EXPECT_TRUE(Eventually([&] { return MetricIs("dreamgate_orphans_total 1"); }));
+  EXPECT_TRUE(Eventually([&] { return Metric("dreamgate_orphans_total") == "1"; }));
   ExpectPaid(1, 1);
 }
 
@@ -326,8 +294,8 @@ TEST_F(WebhookTest, ForgedAndStaleCallbacksChangeNothing) {
   EXPECT_THAT(Answers(6).back(), 403);
   EXPECT_EQ(Get(prediction.id()).state(), kCreated);
   EXPECT_EQ(upstream().ResultRequests(Task(0)), 0u);
-  EXPECT_TRUE(MetricIs("dreamgate_webhooks_total{outcome=\"forged\"} 4"));
-  EXPECT_TRUE(MetricIs("dreamgate_webhooks_total{outcome=\"stale\"} 2"));
+  EXPECT_EQ(Metric("dreamgate_webhooks_total{outcome=\"forged\"}"), "4");
+  EXPECT_EQ(Metric("dreamgate_webhooks_total{outcome=\"stale\"}"), "2");
 
   Behave({.several_signatures = true});  // a genuine one all the same
   ASSERT_TRUE(upstream().ResendWebhook(Task(0)));
@@ -352,7 +320,7 @@ TEST_F(WebhookTest, ASignedCallbackForATokenThatNobodyHasIsNotFound) {
           "\r\nContent-Length: ", body.size(), "\r\n\r\n", body));
   EXPECT_THAT(answer, ::testing::StartsWith("HTTP/1.1 404 "));
   EXPECT_EQ(Get(prediction.id()).state(), kCreated);
-  EXPECT_TRUE(MetricIs("dreamgate_webhooks_total{outcome=\"unknown\"} 1"));
+  EXPECT_EQ(Metric("dreamgate_webhooks_total{outcome=\"unknown\"}"), "1");
   ExpectPaid(1, 1);
 }
 
@@ -362,7 +330,7 @@ TEST_F(WebhookTest, ASecretIsRotatedWithoutARestart) {
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   SetStatus(0, "completed");
   EXPECT_THAT(Answers(1), ElementsAre(403));
-  WriteFile(folder_.File("secret"), absl::StrCat("whsec_an-older-one\n", kSecret, "\n"));
+  folder_.Write("secret", absl::StrCat("whsec_an-older-one\n", kSecret, "\n"));
   size_t deliveries = 1;
   EXPECT_TRUE(Eventually(
       [&] { return upstream().ResendWebhook(Task(0)) && Answers(++deliveries).back() == 204; }));
