@@ -14,8 +14,7 @@ namespace {
 constexpr absl::Duration kFirstQuestion = absl::Seconds(5);
 constexpr absl::Duration kWholePeriod = absl::Hours(1);
 constexpr BackoffPolicy kQuestionBackoff = {absl::Seconds(5), absl::Minutes(1)};
-constexpr BackoffPolicy kRecordBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
-constexpr BackoffPolicy kOrphanBackoff = {absl::Seconds(4), absl::Minutes(10)};
+constexpr BackoffPolicy kReviewBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
 // By how much two answers' dates may disagree about the clocks. Below the tolerance's slack.
 constexpr absl::Duration kClockJitter = absl::Seconds(10);
 constexpr absl::Duration kPrelude = absl::Minutes(10);
@@ -46,12 +45,13 @@ Reconciler::Reconciler(const Ports& ports, const Options& options, Tracker& trac
       options_(options),
       tracker_(tracker),
       submitter_(submitter),
-      absences_(options.absence_settle_time) {}
+      absences_(options.absence_settle_time),
+      orphans_(ports, options, tracker) {}
 
 Reconciler::~Reconciler() = default;
 
 void Reconciler::Start() {
-  FollowOrphans(/*news=*/false);
+  orphans_.Start();
   whole_due_ = true;
   AskAfter(std::min(kFirstQuestion, options_.absence_settle_time / 3));
 }
@@ -184,7 +184,7 @@ void Reconciler::Review() {
       std::move(query), lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
         if (!review.ok()) {  // what history has shown may be evidence: it is not read in vain
           next_ =
-              ports_.timers.After(FullJitter(kRecordBackoff, failures_++, ports_.random), [this] {
+              ports_.timers.After(FullJitter(kReviewBackoff, failures_++, ports_.random), [this] {
                 next_.reset();
                 Review();
               });
@@ -281,7 +281,7 @@ void Reconciler::Bind(const StoredAttempt& attempt, const HistoryItem& task,
   const bool live = attempt.latest &&
                     (attempt.state == State::kSubmitting || attempt.state == State::kUnresolved);
   if (!live || tracker_.Find(key) == nullptr) {
-    RecordUnbound(key, acceptance, std::move(done));
+    orphans_.Record(key, acceptance, std::move(done));
     return;
   }
   DREAMGATE_FAILPOINT("reconcile.before_binding");
@@ -306,7 +306,7 @@ void Reconciler::Bind(const StoredAttempt& attempt, const HistoryItem& task,
     } else if (now->upstream_id.empty() && !IsTerminal(now->state)) {
       std::move(done)(InTrouble());
     } else {  // it has ended, or has another task: this one is left to the orphans
-      RecordUnbound(key, acceptance, std::move(done));
+      orphans_.Record(key, acceptance, std::move(done));
     }
   };
   tracker_.Record(key, std::move(observation));
@@ -375,11 +375,7 @@ void Reconciler::OnCallback(std::string attempt_token, std::string upstream_id,
         }
         if (found->upstream_id == upstream_id) {  // known: this is about how the task goes on
           tracker_.poller().OnAnnounced({found->tenant, found->prediction_id});
-          if (orphans_.contains(upstream_id)) {
-            LookAtOrphan(upstream_id, absl::ZeroDuration());
-          } else if (found->result == AttemptResult::kOrphaned) {
-            FollowOrphans(/*news=*/true);
-          }
+          orphans_.OnAnnounced(*found);
           std::move(done)(absl::OkStatus());
           return;
         }
@@ -390,130 +386,7 @@ void Reconciler::OnCallback(std::string attempt_token, std::string upstream_id,
 }
 
 void Reconciler::OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) {
-  RecordUnbound(key, acceptance, [](absl::Status) { /* repeated until it is recorded */ });
-}
-
-// ------------------------------------------------------------------------------------------ orphans
-
-void Reconciler::RecordUnbound(const PredictionKey& key, const AttemptOutcome& acceptance,
-                               Completion<absl::Status> done) {
-  DREAMGATE_FAILPOINT("reconcile.orphan_found");
-  OrphanRecord record;
-  record.orphan = {key.first, key.second, acceptance.number, acceptance.upstream_id,
-                   ports_.clock.Now()};
-  RecordOrphan(std::move(record), 0, std::move(done));
-}
-
-void Reconciler::RecordOrphan(OrphanRecord record, int failures, Completion<absl::Status> done) {
-  OrphanRecord sent = record;
-  ports_.ledger.RecordOrphan(
-      std::move(sent),
-      lifeline_.Guard([this, record = std::move(record), failures,
-                       done = std::move(done)](absl::StatusOr<OrphanResult> recorded) mutable {
-        if (ReasonOf(recorded.status()) == Reason::kLedgerUnavailable) {
-          Later(FullJitter(kRecordBackoff, failures, ports_.random),
-                [this, record = std::move(record), failures]() mutable {
-                  RecordOrphan(std::move(record), failures + 1, [](absl::Status) {});
-                });
-          std::move(done)(recorded.status());
-          return;
-        }
-        OnOrphanRecorded(record, recorded);
-        // What was reported as failed before may have been durable all the same, and news then.
-        if (failures > 0 && recorded.ok() && !recorded->news) FollowOrphans(/*news=*/true);
-        std::move(done)(recorded.status());
-      }));
-}
-
-void Reconciler::OnOrphanRecorded(const OrphanRecord& record,
-                                  const absl::StatusOr<OrphanResult>& recorded) {
-  const Orphan& orphan = record.orphan;
-  if (!recorded.ok()) {
-    ports_.events.Log(LogLevel::kError,
-                      "upstream has a task for a prediction that the ledger no longer has",
-                      {{"prediction", orphan.prediction_id}, {"upstream_id", orphan.upstream_id}});
-    return;
-  }
-  tracker_.Refresh(recorded->prediction);
-  DREAMGATE_FAILPOINT("reconcile.orphan_recorded");
-  if (recorded->news && !record.ended) Announce(orphan);
-}
-
-void Reconciler::Announce(const Orphan& orphan) {
-  ports_.events.OrphanRecorded();
-  ports_.events.Log(LogLevel::kError, "upstream has created a task that no live prediction follows",
-                    {{"prediction", orphan.prediction_id},
-                     {"attempt", absl::StrCat(orphan.attempt_number)},
-                     {"upstream_id", orphan.upstream_id}});
-  Follow(orphan);
-}
-
-void Reconciler::FollowOrphans(bool news) {
-  ports_.ledger.ListOrphans(
-      lifeline_.Guard([this, news](absl::StatusOr<std::vector<Orphan>> orphans) {
-        if (!orphans.ok()) {
-          Later(kRecordBackoff.maximum, [this, news] { FollowOrphans(news); });
-          return;
-        }
-        for (const Orphan& orphan : *orphans) {
-          if (orphans_.contains(orphan.upstream_id)) continue;
-          if (news) {
-            Announce(orphan);
-          } else {
-            Follow(orphan);
-          }
-        }
-      }));
-}
-
-void Reconciler::Follow(Orphan orphan) {
-  const std::string upstream_id = orphan.upstream_id;
-  orphans_[upstream_id].orphan = std::move(orphan);
-  ports_.events.OrphansFollowed(orphans());
-  LookAtOrphan(upstream_id,
-               UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random));
-}
-
-void Reconciler::LookAtOrphan(const std::string& upstream_id, absl::Duration delay) {
-  orphans_[upstream_id].timer = ports_.timers.After(delay, [this, upstream_id] {
-    ports_.upstream.GetTask(upstream_id, lifeline_.Guard([this, upstream_id](PollOutcome outcome) {
-      OnOrphanSeen(upstream_id, std::move(outcome));
-    }));
-  });
-}
-
-void Reconciler::OnOrphanSeen(const std::string& upstream_id, PollOutcome outcome) {
-  const auto found = orphans_.find(upstream_id);
-  if (found == orphans_.end()) return;
-  FollowedOrphan& followed = found->second;
-  const auto* observed = std::get_if<PollObserved>(&outcome);
-  const bool ended = observed != nullptr && observed->task.upstream_id == upstream_id &&
-                     IsTerminal(observed->task.state);
-  const bool expired =
-      ports_.clock.Now() > followed.orphan.found_time + options_.upstream_retention;
-  if (!ended && !expired) {
-    LookAtOrphan(upstream_id,
-                 std::max(options_.poll_min_interval,
-                          FullJitter(kOrphanBackoff, followed.looks++, ports_.random)));
-    return;
-  }
-  DREAMGATE_FAILPOINT("reconcile.orphan_ended");
-  OrphanRecord record;
-  record.orphan = std::move(followed.orphan);
-  record.ended = true;
-  if (ended) record.outputs = observed->task.outputs;
-  orphans_.erase(found);
-  ports_.events.OrphansFollowed(orphans());
-  RecordOrphan(std::move(record), 0, [](absl::Status) {});
-}
-
-void Reconciler::Later(absl::Duration delay, absl::AnyInvocable<void() &&> work) {
-  const uint64_t number = next_later_++;
-  later_[number] = ports_.timers.After(delay, [this, number, work = std::move(work)]() mutable {
-    const std::unique_ptr<Timers::Timer> done = std::move(later_[number]);
-    later_.erase(number);
-    std::move(work)();
-  });
+  orphans_.Record(key, acceptance, [](absl::Status) { /* repeated until it is recorded */ });
 }
 
 }  // namespace dreamgate::core

@@ -11,13 +11,11 @@
 // created by a POST whose attempt is durable by then). Once an hour the question goes back as far as
 // upstream's retention, for attempts that have been given up.
 //
-// A task that turns up for a prediction which has ended, or goes on with another attempt, is an orphan:
-// recorded, alarmed, looked at until it ends, and its videos kept as `recovered_outputs`.
+// A task that turns up for a prediction which has ended, or goes on with another attempt, is an orphan.
 #ifndef DREAMGATE_SERVER_CORE_RECONCILER_H_
 #define DREAMGATE_SERVER_CORE_RECONCILER_H_
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,13 +23,13 @@
 #include <utility>
 #include <vector>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/core/evidence.h"
 #include "server/core/gateway.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
+#include "server/core/orphans.h"
 #include "server/core/ports.h"
 #include "server/core/submitter.h"
 #include "server/core/tracker.h"
@@ -54,7 +52,7 @@ class Reconciler final : public EvidenceSink {
   void OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) override;
 
   // Followed orphans that have not ended.
-  int64_t orphans() const { return static_cast<int64_t>(orphans_.size()); }
+  int64_t orphans() const { return orphans_.followed(); }
 
  private:
   // One reading of history, page by page.
@@ -64,11 +62,6 @@ class Reconciler final : public EvidenceSink {
     std::set<std::string> seen;
     int page = 1;
     absl::Duration tolerance;  // it was asked with
-  };
-  struct FollowedOrphan {
-    Orphan orphan;
-    int looks = 0;
-    std::unique_ptr<Timers::Timer> timer;
   };
 
   // Unless a question is under way or due earlier.
@@ -88,22 +81,6 @@ class Reconciler final : public EvidenceSink {
             Completion<absl::Status> done);
   void ConcludeAbsence(const StoredAttempt& attempt);
 
-  void RecordUnbound(const PredictionKey& key, const AttemptOutcome& acceptance,
-                     Completion<absl::Status> done);
-  // Tries until the ledger has it; `done` hears of the first try.
-  void RecordOrphan(OrphanRecord record, int failures, Completion<absl::Status> done);
-  void OnOrphanRecorded(const OrphanRecord& record, const absl::StatusOr<OrphanResult>& recorded);
-  // Counts and alarms, then follows.
-  void Announce(const Orphan& orphan);
-  // Those that the ledger has and that are not followed yet. `news`: nobody has been told of them.
-  void FollowOrphans(bool news);
-  void Follow(Orphan orphan);
-  void LookAtOrphan(const std::string& upstream_id, absl::Duration delay);
-  void OnOrphanSeen(const std::string& upstream_id, PollOutcome outcome);
-
-  // Runs `work` later; forgotten when this object dies.
-  void Later(absl::Duration delay, absl::AnyInvocable<void() &&> work);
-
   const Ports ports_;
   const Options options_;
   Tracker& tracker_;
@@ -120,10 +97,7 @@ class Reconciler final : public EvidenceSink {
   int ambiguous_ = 0;
   std::optional<absl::Duration> clock_offset_;
   AbsenceEvidence absences_;
-
-  std::map<std::string, FollowedOrphan> orphans_;  // by upstream id
-  uint64_t next_later_ = 0;
-  std::map<uint64_t, std::unique_ptr<Timers::Timer>> later_;
+  Orphans orphans_;
   Lifeline lifeline_;
 };
 

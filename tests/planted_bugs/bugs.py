@@ -109,7 +109,7 @@ BUGS = [
         ((TRACKER, "observation.attempt_outcome->number < prospect.attempt;", "observation.attempt_outcome->number < 0;"),)),
     Bug("forget-orphans-at-a-restart",
         "their videos are never fetched",
-        ((RECONCILER, "  FollowOrphans(/*news=*/false);\n  whole_due_ = true;\n", "  whole_due_ = true;\n"),)),
+        ((RECONCILER, "  orphans_.Start();\n", ""),)),
     Bug("ask-only-about-what-is-unresolved",
         "tasks of given-up predictions are never found",
         ((RECONCILER, "  if (question.whole) question.reading.since = now - options_.upstream_retention;\n", ""),)),
