@@ -2,7 +2,7 @@
 // else: one probe at a time shows whether upstream is back. Half-open, after a probe was served: a window
 // of calls under way that grows with every one served, so that what has piled up meanwhile does not fall
 // upon an upstream that has just risen. A value on the caller's time; loop only. Used for GETs by
-// PollBudget and for POSTs by Submitter.
+// PollBudget and for POSTs by SubmitCircuit.
 //
 // Failures count in a row and not by share, because a row needs no memory of better times: an upstream
 // that has served millions and then fails is known after kFailuresToOpen, while one that fails half of

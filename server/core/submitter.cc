@@ -1,29 +1,24 @@
 #include "server/core/submitter.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/strings/str_cat.h"
 #include "server/core/failpoint.h"
 #include "server/core/retry.h"
+#include "server/core/submit_answers.h"
 
 namespace dreamgate::core {
 namespace {
 
 constexpr BackoffPolicy kConnectBackoff = {absl::Milliseconds(200), absl::Seconds(5)};
-constexpr BackoffPolicy kRejectBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
 // For an answer to reach the caller before its deadline.
 constexpr absl::Duration kAnswerMargin = absl::Milliseconds(100);
 // Reservations that ledger trouble has left to be undone. With so many, nothing new is begun.
 constexpr size_t kMostUndone = 1000;
-constexpr absl::Duration kRetryHint = absl::Seconds(5);
-// The least that a submission is asked to wait for upstream's circuit.
-constexpr absl::Duration kLeastRetryHint = absl::Seconds(1);
-// Marks the errors of submissions that the circuit has kept from being sent.
-constexpr char kCircuitKey[] = "circuit";
 
 Prediction NewPrediction(const SubmitRequest& request, const Options& options, std::string id,
                          absl::Time now, Random& random, std::string key_fingerprint) {
@@ -38,62 +33,6 @@ Prediction NewPrediction(const SubmitRequest& request, const Options& options, s
   prediction.key_fingerprint = std::move(key_fingerprint);
   prediction.create_time = now;
   return prediction;
-}
-
-absl::Status ErrorFrom(const Rejection& rejection, std::optional<absl::Duration> retry_after) {
-  ErrorDetails details;
-  details.metadata = rejection.metadata;
-  details.retry_after = retry_after;
-  return MakeError(rejection.reason, rejection.message, details);
-}
-
-Rejection RejectionFrom(const CreateRejected& rejected) {
-  Rejection rejection;
-  rejection.reason = rejected.reason;
-  rejection.message = absl::StrCat("upstream refused the submission: ", rejected.message);
-  rejection.metadata["http_status"] = absl::StrCat(rejected.http_status);
-  if (rejected.upstream_code != 0) {
-    rejection.metadata["upstream_code"] = absl::StrCat(rejected.upstream_code);
-  }
-  return rejection;
-}
-
-// What a rejection means for a prediction that callers already know of.
-Failure FailureFrom(const CreateRejected& rejected) {
-  Failure failure;
-  failure.message = rejected.message;
-  failure.upstream_code = rejected.upstream_code;
-  switch (rejected.reason) {
-    case Reason::kUpstreamRejected: failure.code = FailureCode::kInvalidInput; break;
-    case Reason::kUpstreamBalanceExhausted: failure.code = FailureCode::kInsufficientCredits; break;
-    default: failure.code = FailureCode::kSubmitNotCreated; failure.resubmission_may_help = true;
-  }
-  return failure;
-}
-
-absl::Status QueueTimeout() {
-  return MakeError(Reason::kTooManyRequests,
-                   "too many submissions are waiting for upstream; nothing was sent, try later",
-                   {.retry_after = kRetryHint});
-}
-
-absl::string_view OutcomeName(const absl::StatusOr<std::shared_ptr<const Prediction>>& result,
-                              bool joined) {
-  if (result.ok()) {
-    if (joined) return "replayed";
-    return (*result)->state == State::kUnresolved ? "unresolved" : "accepted";
-  }
-  if (DetailsOf(result.status()).metadata.count(kCircuitKey) > 0) return "refused";
-  switch (ReasonOf(result.status()).value_or(Reason::kInternal)) {
-    case Reason::kUpstreamRejected:
-    case Reason::kUpstreamCredentialsRejected:
-    case Reason::kUpstreamBalanceExhausted:
-    case Reason::kUpstreamModelUnavailable:
-    case Reason::kUpstreamRateLimited:
-    case Reason::kUpstreamMisconfigured: return "rejected";
-    case Reason::kUpstreamUnreachable: return "not_sent";
-    default: return "refused";
-  }
 }
 
 }  // namespace
@@ -129,7 +68,7 @@ struct Submitter::Flight {
   bool landed = false;
   bool holds_slot = false;
   int not_sent = 0;
-  CircuitBreaker::Call call;  // its latest POST
+  SubmitCircuit::Call call;  // its latest POST
   std::unique_ptr<Timers::Timer> soft_timeout;
   std::unique_ptr<Timers::Timer> resend;
 };
@@ -138,7 +77,8 @@ Submitter::Submitter(const Ports& ports, const Options& options, Tracker& tracke
     : ports_(ports),
       options_(options),
       tracker_(tracker),
-      circuit_(std::numeric_limits<int>::max(), ports.random) {}  // how many: the slots say
+      circuit_(ports.events, ports.random),
+      withdrawals_(ports) {}
 
 Submitter::~Submitter() {
   // Their timers refer back to them.
@@ -162,18 +102,13 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
       flight.callers.push_back(
           {std::move(done), std::move(request.cancelled), /*joined=*/true, request.deadline});
     } else {
-      Refuse(std::move(done),
-             MakeError(Reason::kRequestIdConflict,
-                       "this request_id is in use with another payload; use a new one",
-                       {.metadata = {{"request_id", request.request_id}}}));
+      Refuse(std::move(done), RequestIdInUse(request.request_id));
     }
     return;
   }
 
-  if (reject_retries_.size() >= kMostUndone) {
-    Refuse(std::move(done), MakeError(Reason::kLedgerUnavailable,
-                                      "durable storage is in trouble; nothing was sent, try again",
-                                      {.retry_after = kRetryHint}));
+  if (withdrawals_.to_repeat() >= kMostUndone) {
+    Refuse(std::move(done), LedgerInTrouble());
     return;
   }
   auto flight = std::make_shared<Flight>();
@@ -218,13 +153,7 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
   if (!result.ok()) {
     // The reservation may be durable all the same. Nothing was sent, so undo it before anybody can
     // mistake it for a POST that was.
-    AttemptOutcome outcome{1,
-                           AttemptResult::kNotSent,
-                           ports_.clock.Now(),
-                           "",
-                           0,
-                           "the ledger could not confirm the reservation"};
-    Withdraw(flight, std::move(outcome), std::nullopt, result.status());
+    GiveBack(flight, "the ledger could not confirm the reservation", result.status());
     return;
   }
   if (auto* existing = std::get_if<ReserveExisting>(&*result)) {
@@ -232,10 +161,7 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
     tracker_.Learn(existing->prediction);
     Land(flight);
     if (!IsVisible(*existing->prediction) && !tracker_.AcknowledgedEarly(key)) {
-      AnswerCallers(flight, MakeError(Reason::kLedgerUnavailable,
-                                      "an earlier submission with this request_id is still being "
-                                      "settled; try again",
-                                      {.retry_after = kRetryHint}));
+      AnswerCallers(flight, EarlierSubmissionUnsettled());
       return;
     }
     for (Flight::Caller& caller : flight->callers) caller.joined = true;
@@ -249,31 +175,18 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
   }
   if (std::holds_alternative<ReserveConflict>(*result)) {
     Land(flight);
-    AnswerCallers(flight, MakeError(Reason::kRequestIdConflict,
-                                    "this request_id was used with another payload; use a new one",
-                                    {.metadata = {{"request_id", flight->request.request_id}}}));
+    AnswerCallers(flight, RequestIdUsedBefore(flight->request.request_id));
     return;
   }
   flight->prediction = std::get<Reserved>(*result).prediction;
   DREAMGATE_FAILPOINT("submit.reserved");
   const int64_t limit = options_.max_in_flight_per_tenant;
   if (limit > 0 && tracker_.InFlightOf(flight->request.tenant) >= limit) {
-    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, "tenant limit"};
-    Withdraw(
-        flight, std::move(outcome), std::nullopt,
-        MakeError(Reason::kTenantLimitReached,
-                  absl::StrCat("this tenant has ", limit,
-                               " videos in the making, which is its limit; wait for one to end"),
-                  {.retry_after = kRetryHint,
-                   .quota_subject = absl::StrCat("tenant:", flight->request.tenant)}));
+    GiveBack(flight, "tenant limit", TenantLimitReached(flight->request.tenant, limit));
     return;
   }
   if (ports_.clock.Now() >= flight->start + options_.submit_soft_timeout) {
-    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, "slow ledger"};
-    Withdraw(flight, std::move(outcome), std::nullopt,
-             MakeError(Reason::kLedgerUnavailable,
-                       "durable storage is too slow; nothing was sent, try again",
-                       {.retry_after = kRetryHint}));
+    GiveBack(flight, "slow ledger", LedgerTooSlow());
     return;
   }
   // A known request_id has had its answer above, and one that has to wait for a slot is told now.
@@ -308,16 +221,10 @@ void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
   observation.transition.source = TransitionSource::kGateway;
   observation.insist = false;
   observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
-    AttemptOutcome outcome{1, AttemptResult::kNotSent, ports_.clock.Now(), "", 0, ""};
     if (committed->state != State::kSubmitting) {
-      outcome.message = "the ledger could not record the start";
-      Withdraw(flight, std::move(outcome), std::nullopt,
-               MakeError(Reason::kLedgerUnavailable,
-                         "durable storage is in trouble; nothing was sent, try again",
-                         {.retry_after = kRetryHint}));
+      GiveBack(flight, "the ledger could not record the start", LedgerInTrouble());
     } else if (ports_.clock.Now() >= flight->start + options_.submit_soft_timeout) {
-      outcome.message = "soft timeout";
-      Withdraw(flight, std::move(outcome), std::nullopt, QueueTimeout());
+      GiveBack(flight, "soft timeout", QueueTimeout());
     } else {
       DREAMGATE_FAILPOINT("submit.left_queue");
       flight->prediction = std::move(committed);
@@ -335,11 +242,7 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
       std::all_of(flight->callers.begin(), flight->callers.end(),
                   [](Flight::Caller& caller) { return caller.cancelled && caller.cancelled(); });
   if (all_gone) {
-    AttemptOutcome outcome{
-        flight->attempt.number,   AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
-        "cancelled by the caller"};
-    Withdraw(flight, std::move(outcome), std::nullopt,
-             absl::CancelledError("cancelled by the caller before anything was sent"));
+    GiveBack(flight, "cancelled by the caller", CancelledByCaller());
     return;
   }
   // Its account is on record; another one's history says nothing of it.
@@ -369,7 +272,7 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
     --posts_in_flight_;
     flight->on_the_wire = false;
     on_the_wire_.erase(KeyOf(*flight->prediction));
-    Judge(*flight, outcome);
+    circuit_.OnOutcome(flight->call, outcome, ports_.clock.Now());
     OnOutcome(flight, std::move(outcome));
     FreeSlot(*flight);  // if the callers have been answered already
   }));
@@ -377,32 +280,22 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
 }
 
 void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
-  AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
-                         "soft timeout"};
+  constexpr absl::string_view kNoAnswer = "no answer within the soft timeout";
   switch (flight->phase) {
     case Flight::Phase::kQueued:
       queue_.remove(flight);
-      Withdraw(flight, std::move(outcome), std::nullopt, QueueTimeout());
+      GiveBack(flight, "soft timeout", QueueTimeout());
       return;
     case Flight::Phase::kWaiting:
-      Withdraw(flight, std::move(outcome), std::nullopt,
-               MakeError(Reason::kUpstreamUnreachable,
-                         "upstream could not be reached in time; nothing was sent, try again",
-                         {.retry_after = kRetryHint}));
+      GiveBack(flight, "soft timeout", UpstreamNotReachedInTime());
       return;
-    case Flight::Phase::kSending: {
+    case Flight::Phase::kSending:
       DREAMGATE_FAILPOINT("submit.soft_timeout");
-      JudgeFailed(*flight, Reason::kUpstreamUnreachable, "no answer within the soft timeout");
+      circuit_.OnTimeout(flight->call, kNoAnswer, ports_.clock.Now());
       flight->known = true;
       flight->unresolved = true;
-      outcome.result = AttemptResult::kUnknown;
-      outcome.message = "no answer within the soft timeout";
-      Transition unresolved;
-      unresolved.state = State::kUnresolved;
-      unresolved.source = TransitionSource::kGateway;
-      Record(flight, std::move(unresolved), std::move(outcome), /*unless_bound=*/true);
+      RecordUnresolved(flight, TransitionSource::kGateway, kNoAnswer);
       return;
-    }
     case Flight::Phase::kLeavingQueue:  // which looks at the time itself
     case Flight::Phase::kReserving:
     case Flight::Phase::kSettling: return;  // the ledger answers soon, and with it the caller
@@ -412,92 +305,33 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
 void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome outcome) {
   DREAMGATE_FAILPOINT("submit.answer_known");
   if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {
-    AttemptOutcome recorded{flight->attempt.number,
-                            AttemptResult::kAccepted,
-                            ports_.clock.Now(),
-                            accepted->task.upstream_id,
-                            200,
-                            ""};
+    AttemptOutcome acceptance = OutcomeOf(*flight, AttemptResult::kAccepted, "");
+    acceptance.upstream_id = accepted->task.upstream_id;
+    acceptance.http_status = 200;
     Record(flight, TransitionFrom(accepted->task, TransitionSource::kSubmitAnswer),
-           std::move(recorded));
+           std::move(acceptance));
   } else if (auto* rejected = std::get_if<CreateRejected>(&outcome)) {
     OnRejected(flight, *rejected);
   } else if (auto* not_sent = std::get_if<CreateNotSent>(&outcome)) {
     OnNotSent(flight, *not_sent);
   } else if (!flight->unresolved) {
     DREAMGATE_FAILPOINT("submit.outcome_unknown");
-    AttemptOutcome recorded{flight->attempt.number,
-                            AttemptResult::kUnknown,
-                            ports_.clock.Now(),
-                            "",
-                            0,
-                            std::get<CreateUnknown>(outcome).message};
-    Transition unresolved;
-    unresolved.state = State::kUnresolved;
-    unresolved.source = TransitionSource::kSubmitAnswer;
-    Record(flight, std::move(unresolved), std::move(recorded), /*unless_bound=*/true);
+    RecordUnresolved(flight, TransitionSource::kSubmitAnswer,
+                     std::get<CreateUnknown>(outcome).message);
   }
-}
-
-void Submitter::Judge(Flight& flight, const CreateOutcome& outcome) {
-  if (const auto* rejected = std::get_if<CreateRejected>(&outcome);
-      rejected != nullptr && rejected->reason == Reason::kUpstreamRateLimited) {
-    JudgeFailed(flight, rejected->reason, rejected->message, rejected->retry_after);
-  } else if (const auto* not_sent = std::get_if<CreateNotSent>(&outcome)) {
-    JudgeFailed(flight, Reason::kUpstreamUnreachable, not_sent->message);
-  } else if (const auto* unknown = std::get_if<CreateUnknown>(&outcome)) {
-    JudgeFailed(flight, Reason::kUpstreamUnreachable, unknown->message);
-  } else {
-    JudgeServed(flight);
-  }
-}
-
-void Submitter::JudgeServed(Flight& flight) {
-  circuit_.OnServed(flight.call, ports_.clock.Now());
-  ReportCircuitChange("");
-}
-
-void Submitter::JudgeFailed(Flight& flight, Reason reason, absl::string_view problem,
-                            std::optional<absl::Duration> retry_after) {
-  latest_failure_ = reason;
-  circuit_.OnFailed(flight.call, ports_.clock.Now(), retry_after);
-  ReportCircuitChange(problem);
-}
-
-void Submitter::ReportCircuitChange(absl::string_view problem) {
-  const bool open = circuit_.state() != CircuitBreaker::State::kClosed;
-  if (std::exchange(circuit_reported_open_, open) != open) {
-    ReportCircuit(ports_.events, "post", open, problem);
-  }
-}
-
-absl::Duration Submitter::UntilNextCall() {
-  const absl::Time now = ports_.clock.Now();
-  return absl::Ceil(circuit_.NextCall(now) - now, absl::Milliseconds(1));
 }
 
 void Submitter::TurnAway(const std::shared_ptr<Flight>& flight) {
-  AttemptOutcome outcome{
-      flight->attempt.number,           AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
-      "upstream fails every submission"};
-  Withdraw(flight, std::move(outcome), std::nullopt,
-           MakeError(latest_failure_,
-                     "upstream has failed the last submissions; nothing was sent, try again later",
-                     {.retry_after = std::max(kLeastRetryHint, UntilNextCall()),
-                      .metadata = {{kCircuitKey, "open"}}}));
+  GiveBack(flight, "upstream fails every submission", circuit_.Refusal(ports_.clock.Now()));
 }
 
 void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected) {
-  AttemptOutcome outcome{flight->attempt.number, AttemptResult::kRejected, ports_.clock.Now(), "",
-                         rejected.http_status,   rejected.message};
+  AttemptOutcome outcome = OutcomeOf(*flight, AttemptResult::kRejected, rejected.message);
+  outcome.http_status = rejected.http_status;
   // A callback may have shown the task already, and evidence wins over a refusal.
   if (flight->known || !tracker_.TaskOf(KeyOf(*flight->prediction)).empty()) {
     // The caller has the prediction already, so the late refusal is how it ends.
-    Transition failed;
-    failed.state = State::kFailed;
-    failed.source = TransitionSource::kSubmitAnswer;
-    failed.failure = FailureFrom(rejected);
-    Record(flight, std::move(failed), std::move(outcome), /*unless_bound=*/true);
+    RecordFailed(flight, FailureFrom(rejected), std::move(outcome));
     return;
   }
   ports_.events.Log(LogLevel::kWarning, "upstream rejected a submission",
@@ -506,18 +340,14 @@ void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRe
                      {"upstream_code", absl::StrCat(rejected.upstream_code)}});
   DREAMGATE_FAILPOINT("submit.rejected");
   const Rejection rejection = RejectionFrom(rejected);
-  std::optional<absl::Duration> retry_after = rejected.retry_after;
-  if (rejected.reason == Reason::kUpstreamRateLimited && !retry_after) retry_after = kRetryHint;
   // A verdict on the input stays true; all the others may be different next time.
   const bool remember = rejected.reason == Reason::kUpstreamRejected &&
                         (rejected.http_status == 400 || rejected.http_status == 422);
   Withdraw(flight, std::move(outcome), remember ? std::optional(rejection) : std::nullopt,
-           ErrorFrom(rejection, retry_after));
+           ErrorFrom(rejection, RetryAfterOf(rejected)));
 }
 
 void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNotSent& not_sent) {
-  AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
-                         not_sent.message};
   const absl::Duration delay = FullJitter(kConnectBackoff, flight->not_sent++, ports_.random);
   absl::Time last_caller_leaves = absl::InfinitePast();
   for (const Flight::Caller& caller : flight->callers) {
@@ -527,17 +357,14 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
   if (!flight->known) deadline = std::min(deadline, last_caller_leaves - kAnswerMargin);
   const bool too_late = ports_.clock.Now() + delay >= deadline;
   if (flight->known && (too_late || flight->unresolved)) {
-    RecordNotCreated(flight, not_sent.message, std::move(outcome));
+    RecordNotCreated(flight, not_sent.message);
     return;
   }
   if (too_late) {
     ports_.events.Log(LogLevel::kWarning, "upstream cannot be reached, a submission is given back",
                       {{"problem", not_sent.message}});
-    Withdraw(flight, std::move(outcome), std::nullopt,
-             MakeError(Reason::kUpstreamUnreachable,
-                       absl::StrCat("upstream could not be reached (", not_sent.message,
-                                    "); nothing was sent, try again"),
-                       {.retry_after = std::max(kRetryHint, UntilNextCall())}));
+    GiveBack(flight, not_sent.message,
+             UpstreamUnreachable(not_sent.message, circuit_.UntilNextCall(ports_.clock.Now())));
     return;
   }
   flight->phase = Flight::Phase::kWaiting;
@@ -552,33 +379,49 @@ void Submitter::StopWaiting(const std::shared_ptr<Flight>& flight) {
 
 void Submitter::OnKeyChanged(const std::shared_ptr<Flight>& flight) {
   constexpr absl::string_view kProblem = "the API key was changed before anything was sent";
-  AttemptOutcome outcome{flight->attempt.number, AttemptResult::kNotSent, ports_.clock.Now(), "", 0,
-                         std::string(kProblem)};
   if (flight->known) {
-    RecordNotCreated(flight, kProblem, std::move(outcome));
+    RecordNotCreated(flight, kProblem);
     return;
   }
-  Withdraw(flight, std::move(outcome), std::nullopt,
+  GiveBack(flight, kProblem,
            MakeError(Reason::kUpstreamUnreachable, absl::StrCat(kProblem, "; try again"),
                      {.retry_after = absl::Seconds(1)}));
 }
 
-void Submitter::RecordNotCreated(const std::shared_ptr<Flight>& flight, absl::string_view problem,
-                                 AttemptOutcome outcome) {
+AttemptOutcome Submitter::OutcomeOf(const Flight& flight, AttemptResult result,
+                                    absl::string_view message) const {
+  return {flight.attempt.number, result, ports_.clock.Now(), "", 0, std::string(message)};
+}
+
+void Submitter::RecordUnresolved(const std::shared_ptr<Flight>& flight, TransitionSource source,
+                                 absl::string_view problem) {
+  ports_.events.Log(LogLevel::kWarning, "the outcome of a submission is unknown",
+                    {{"prediction", flight->prediction->id}, {"problem", std::string(problem)}});
+  Transition unresolved;
+  unresolved.state = State::kUnresolved;
+  unresolved.source = source;
+  Record(flight, std::move(unresolved), OutcomeOf(*flight, AttemptResult::kUnknown, problem),
+         /*unless_bound=*/true);
+}
+
+void Submitter::RecordFailed(const std::shared_ptr<Flight>& flight, Failure failure,
+                             AttemptOutcome outcome) {
   Transition failed;
   failed.state = State::kFailed;
   failed.source = TransitionSource::kSubmitAnswer;
-  failed.failure = Failure{FailureCode::kSubmitNotCreated,
-                           absl::StrCat("nothing was sent upstream: ", problem), 0, true};
+  failed.failure = std::move(failure);
   Record(flight, std::move(failed), std::move(outcome), /*unless_bound=*/true);
+}
+
+void Submitter::RecordNotCreated(const std::shared_ptr<Flight>& flight, absl::string_view problem) {
+  RecordFailed(flight,
+               Failure{FailureCode::kSubmitNotCreated,
+                       absl::StrCat("nothing was sent upstream: ", problem), 0, true},
+               OutcomeOf(*flight, AttemptResult::kNotSent, problem));
 }
 
 void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transition,
                        AttemptOutcome outcome, bool unless_bound) {
-  if (transition.state == State::kUnresolved) {
-    ports_.events.Log(LogLevel::kWarning, "the outcome of a submission is unknown",
-                      {{"prediction", flight->prediction->id}, {"problem", outcome.message}});
-  }
   flight->phase = Flight::Phase::kSettling;
   Observation observation;
   observation.transition = std::move(transition);
@@ -600,68 +443,47 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
   // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.
   if (ReasonOf(error) == Reason::kLedgerUnavailable) AnswerCallers(flight, error);
   // An error that will be remembered is not heard before it is: a crash would make a prediction of it.
-  absl::Status unrecorded = error;
-  if (remember) {
-    unrecorded =
-        MakeError(Reason::kLedgerUnavailable,
-                  "durable storage is in trouble and cannot record upstream's answer; try again",
-                  {.retry_after = kRetryHint});
-  }
+  absl::Status unrecorded = remember ? AnswerUnrecorded() : error;
   DREAMGATE_FAILPOINT("submit.withdrawing");
   RejectRequest request;
   request.tenant = flight->prediction->tenant;
   request.prediction_id = flight->prediction->id;
   request.attempt_outcome = std::move(outcome);
   request.remember = std::move(remember);
-  Reject(std::move(request), 0,
-         [this, flight, error = std::move(error),
-          unrecorded = std::move(unrecorded)](const absl::Status& written) {
-           if (ReasonOf(written) == Reason::kLedgerUnavailable) {  // it is tried again
-             AnswerCallers(flight, unrecorded);
-             for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
-               Refuse(std::move(successor.done),
-                      MakeError(Reason::kLedgerUnavailable,
-                                "an earlier call with this request_id is being undone; try again",
-                                {.retry_after = kRetryHint}));
-             }
-             return;
-           }
-           DREAMGATE_FAILPOINT("submit.rejection_recorded");
-           const PredictionKey key = KeyOf(*flight->prediction);
-           Land(flight);
-           if (!written.ok() && !tracker_.TaskOf(key).empty()) {
-             // A callback was faster: the task exists, and evidence wins over a refusal.
-             AnswerCallers(flight, tracker_.Find(key));
-           } else {
-             tracker_.Forget(key);
-             AnswerCallers(flight, error);
-           }
-           SubmitSuccessors(*flight);
-         });
+  withdrawals_.Withdraw(
+      std::move(request), [this, flight, error = std::move(error),
+                           unrecorded = std::move(unrecorded)](const absl::Status& written) {
+        if (ReasonOf(written) == Reason::kLedgerUnavailable) {  // it is tried again
+          AnswerCallers(flight, unrecorded);
+          for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
+            Refuse(std::move(successor.done), EarlierSubmissionBeingUndone());
+          }
+          return;
+        }
+        DREAMGATE_FAILPOINT("submit.rejection_recorded");
+        const PredictionKey key = KeyOf(*flight->prediction);
+        Land(flight);
+        if (!written.ok() && !tracker_.TaskOf(key).empty()) {
+          // A callback was faster: the task exists, and evidence wins over a refusal.
+          AnswerCallers(flight, tracker_.Find(key));
+        } else {
+          tracker_.Forget(key);
+          AnswerCallers(flight, error);
+        }
+        SubmitSuccessors(*flight);
+      });
+}
+
+void Submitter::GiveBack(const std::shared_ptr<Flight>& flight, absl::string_view why,
+                         absl::Status error) {
+  Withdraw(flight, OutcomeOf(*flight, AttemptResult::kNotSent, why), std::nullopt,
+           std::move(error));
 }
 
 void Submitter::SubmitSuccessors(Flight& flight) {
   for (Flight::Successor& successor : std::exchange(flight.successors, {})) {
     Submit(std::move(successor.request), std::move(successor.done));
   }
-}
-
-void Submitter::Reject(RejectRequest request, int failures,
-                       absl::AnyInvocable<void(const absl::Status& written)> tried) {
-  RejectRequest again = request;
-  ports_.ledger.Reject(
-      std::move(request), lifeline_.Guard([this, again = std::move(again), failures,
-                                           tried = std::move(tried)](absl::Status written) mutable {
-        tried(written);
-        if (ReasonOf(written) != Reason::kLedgerUnavailable) return;
-        const uint64_t retry = next_reject_++;
-        reject_retries_[retry] = ports_.timers.After(
-            FullJitter(kRejectBackoff, failures, ports_.random),
-            [this, retry, again = std::move(again), failures, tried = std::move(tried)]() mutable {
-              reject_retries_.erase(retry);
-              Reject(std::move(again), failures + 1, std::move(tried));
-            });
-      }));
 }
 
 void Submitter::Refuse(Completion<absl::StatusOr<SubmitAnswer>> done, absl::Status error) {
@@ -742,7 +564,7 @@ void Submitter::Recover(const Unfinished& left_behind) {
     request.tenant = prediction.tenant;
     request.prediction_id = prediction.id;
     request.attempt_outcome = std::move(outcome);
-    Reject(std::move(request), 0, [](const absl::Status&) {});
+    withdrawals_.Withdraw(std::move(request), [](const absl::Status&) {});
     return;
   }
   tracker_.Adopt(left_behind.prediction);

@@ -19,17 +19,17 @@
 #include <string>
 #include <utility>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "server/core/circuit_breaker.h"
 #include "server/core/gateway.h"
 #include "server/core/ids.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
+#include "server/core/submit_circuit.h"
 #include "server/core/tracker.h"
+#include "server/core/withdrawals.h"
 
 namespace dreamgate::core {
 
@@ -71,13 +71,6 @@ class Submitter {
   void StopWaiting(const std::shared_ptr<Flight>& flight);
   void OnKeyChanged(const std::shared_ptr<Flight>& flight);
 
-  // What the POST came to as upstream's circuit sees it.
-  void JudgeServed(Flight& flight);
-  void JudgeFailed(Flight& flight, Reason reason, absl::string_view problem,
-                   std::optional<absl::Duration> retry_after = std::nullopt);
-  void Judge(Flight& flight, const CreateOutcome& outcome);
-  void ReportCircuitChange(absl::string_view problem);
-  absl::Duration UntilNextCall();
   // Gives it back unsent because upstream's circuit is open.
   void TurnAway(const std::shared_ptr<Flight>& flight);
 
@@ -88,18 +81,20 @@ class Submitter {
   // Records a state and answers with what was committed. `unless_bound`: not if a task has been found.
   void Record(const std::shared_ptr<Flight>& flight, Transition transition, AttemptOutcome outcome,
               bool unless_bound = false);
-  // The end of a prediction that callers know and whose POST never left.
-  void RecordNotCreated(const std::shared_ptr<Flight>& flight, absl::string_view problem,
-                        AttemptOutcome outcome);
+  void RecordUnresolved(const std::shared_ptr<Flight>& flight, TransitionSource source,
+                        absl::string_view problem);
+  // The end of a prediction that callers know.
+  void RecordFailed(const std::shared_ptr<Flight>& flight, Failure failure, AttemptOutcome outcome);
+  // The same, and its POST never left.
+  void RecordNotCreated(const std::shared_ptr<Flight>& flight, absl::string_view problem);
+  AttemptOutcome OutcomeOf(const Flight& flight, AttemptResult result,
+                           absl::string_view message) const;
   // Withdraws the prediction, answers with `error`, and remembers the rejection or frees the
   // request_id, which stays taken until that is durable.
   void Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome outcome,
                 std::optional<Rejection> remember, absl::Status error);
-  // Tries until the ledger has answered, and calls `tried` after every try. An error other than
-  // LEDGER_UNAVAILABLE is final: there is nothing to reject because the reservation never took effect,
-  // or what was reserved has been shown meanwhile.
-  void Reject(RejectRequest request, int failures,
-              absl::AnyInvocable<void(const absl::Status& written)> tried);
+  // Withdraws what has not been sent. `why` goes on record.
+  void GiveBack(const std::shared_ptr<Flight>& flight, absl::string_view why, absl::Status error);
 
   void AnswerCallers(const std::shared_ptr<Flight>& flight,
                      absl::StatusOr<std::shared_ptr<const Prediction>> result);
@@ -120,11 +115,8 @@ class Submitter {
   int64_t slots_used_ = 0;                     // of options_.max_submits_in_flight
   int64_t posts_in_flight_ = 0;
   std::set<PredictionKey> on_the_wire_;
-  CircuitBreaker circuit_;
-  bool circuit_reported_open_ = false;
-  Reason latest_failure_ = Reason::kUpstreamUnreachable;
-  uint64_t next_reject_ = 0;
-  std::map<uint64_t, std::unique_ptr<Timers::Timer>> reject_retries_;
+  SubmitCircuit circuit_;
+  Withdrawals withdrawals_;
   Lifeline lifeline_;
 };
 

@@ -43,10 +43,10 @@ BUGS = [
           "    case State::kQueued:\n    case State::kSubmitting: return Recovery::kWithdraw;\n"),)),
     Bug("withdraw-at-the-soft-timeout",
         "the caller's retry after a slow answer is paid twice",
-        ((SUBMITTER, "    case Flight::Phase::kSending: {\n",
-          "    case Flight::Phase::kSending: {\n"
+        ((SUBMITTER, "    case Flight::Phase::kSending:\n",
+          "    case Flight::Phase::kSending:\n"
           "      if (!flight->known) {\n"
-          "        Withdraw(flight, std::move(outcome), std::nullopt, QueueTimeout());\n"
+          "        GiveBack(flight, \"soft timeout\", QueueTimeout());\n"
           "        return;\n"
           "      }\n"),)),
     Bug("answer-another-payload-with-the-first-one",
