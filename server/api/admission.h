@@ -1,5 +1,5 @@
-// Counts streams and requests, in total and per peer, and refuses what is too much before any work is
-// done for it. gRPC's own limits queue instead of refusing, so this is the only guard. Owned by
+// Counts streams and requests, in total and per peer, and refuses what is too much before any work
+// is done for it. gRPC's own limits queue instead of refusing, so this is the only guard. Owned by
 // GrpcServer and, since a ticket may outlive the server, by every ticket; entered on any thread.
 #ifndef DREAMGATE_SERVER_API_ADMISSION_H_
 #define DREAMGATE_SERVER_API_ADMISSION_H_
@@ -24,8 +24,8 @@ struct AdmissionLimits {
   int64_t requests_per_peer = 1'024;
 };
 
-// "203.0.113.7" of "ipv4:203.0.113.7:40112", "2001:db8::7" of "ipv6:%5B2001:db8::7%5D:40112"; anything
-// else as it is. Callers behind one address share its limits.
+// "203.0.113.7" of "ipv4:203.0.113.7:40112", "2001:db8::7" of "ipv6:%5B2001:db8::7%5D:40112";
+// anything else as it is. Callers behind one address share its limits.
 std::string PeerAddress(absl::string_view grpc_peer);
 
 class Admission : public std::enable_shared_from_this<Admission> {
@@ -37,8 +37,8 @@ class Admission : public std::enable_shared_from_this<Admission> {
   Admission(const Admission&) = delete;
   Admission& operator=(const Admission&) = delete;
 
-  // `peer` as grpc::ServerContext::peer() gives it. Errors: TOO_MANY_STREAMS, TOO_MANY_REQUESTS, each
-  // with a RetryInfo of about a second, spread so that the refused do not come back at once.
+  // `peer` as grpc::ServerContext::peer() gives it. Errors: TOO_MANY_STREAMS, TOO_MANY_REQUESTS,
+  // each with a RetryInfo of about a second, spread so that the refused do not come back at once.
   absl::StatusOr<Ticket> AdmitStream(absl::string_view peer);
   absl::StatusOr<Ticket> AdmitRequest(absl::string_view peer);
 

@@ -1,8 +1,9 @@
-// Who calls. Reads the callers from a token file, or lets everybody in as one tenant if there is none.
-// Owned by GrpcServer; entered on gRPC's threads.
+// Who calls. Reads the callers from a token file, or lets everybody in as one tenant if there is
+// none. Owned by GrpcServer; entered on gRPC's threads.
 //
-// The file has lines `tenant token`, separated by blanks, and `#` comments. It is looked at again when
-// it has changed, at most once a second; if the new content is bad, the callers stay as they were.
+// The file has lines `tenant token`, separated by blanks, and `#` comments. It is looked
+// at again when it has changed, at most once a second; if the new content is bad, the
+// callers stay as they were.
 #ifndef DREAMGATE_SERVER_API_AUTHENTICATOR_H_
 #define DREAMGATE_SERVER_API_AUTHENTICATOR_H_
 

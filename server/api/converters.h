@@ -1,5 +1,5 @@
-// Between the contract's messages and the core's values. The numbers of the enums are equal by design
-// (asserted in the .cc). Pure functions; any thread.
+// Between the contract's messages and the core's values. The numbers of the enums are equal by
+// design (asserted in the .cc). Pure functions; any thread.
 #ifndef DREAMGATE_SERVER_API_CONVERTERS_H_
 #define DREAMGATE_SERVER_API_CONVERTERS_H_
 

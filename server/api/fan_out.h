@@ -1,7 +1,7 @@
-// Carries new logs and wake-ups to watch streams on a thread of its own, so that neither the loop nor
-// a gRPC thread is frozen by ten thousand writes. Work goes round in chunks of at most kChunk streams:
-// a large fan-out delays other predictions' watchers by a few chunks only. Free of gRPC. Owned by
-// WatchDelivery; every call is safe from any thread and none blocks, save Stop.
+// Carries new logs and wake-ups to watch streams on a thread of its own, so that neither the loop
+// nor a gRPC thread is frozen by ten thousand writes. Work goes round in chunks of at most kChunk
+// streams: a large fan-out delays other predictions' watchers by a few chunks only. Free of gRPC.
+// Owned by WatchDelivery; every call is safe from any thread and none blocks, save Stop.
 #ifndef DREAMGATE_SERVER_API_FAN_OUT_H_
 #define DREAMGATE_SERVER_API_FAN_OUT_H_
 
@@ -34,8 +34,8 @@ class FanOut {
   FanOut(const FanOut&) = delete;
   FanOut& operator=(const FanOut&) = delete;
 
-  // `Advance(log)` on every watcher, which must be a WatchStream. Logs of one prediction arrive in the
-  // order of the calls or not at all: a stream passes over a shorter one.
+  // `Advance(log)` on every watcher, which must be a WatchStream. Logs of one prediction arrive in
+  // the order of the calls or not at all: a stream passes over a shorter one.
   void Advance(std::shared_ptr<const core::TransitionLog> log,
                absl::Span<const std::shared_ptr<core::Watcher>> watchers);
   // `Pump()` on one stream.

@@ -79,8 +79,9 @@ class GrpcServer {
   // From now on every new RPC, but for health and reflection, is refused with DRAINING.
   void BeginDrain();
 
-  // Sends GOAWAY, accepts no more, waits for the RPCs in flight until `deadline` and cancels the rest.
-  // Blocks until all are done; never to be called on the loop or from a reaction. May be repeated.
+  // Sends GOAWAY, accepts no more, waits for the RPCs in flight until `deadline` and
+  // cancels the rest. Blocks until all are done; never to be called on the loop or from a
+  // reaction. May be repeated.
   void Shutdown(absl::Time deadline);
 
  private:

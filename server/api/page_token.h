@@ -1,6 +1,7 @@
-// The opaque page token of ListPredictions: versioned, bound to the filters it was made for, and with a
-// checksum, so that a mangled or foreign token is refused instead of giving a wrong page. Not a
-// secret and not signed: it holds nothing that its owner has not seen. Pure functions; any thread.
+// The opaque page token of ListPredictions: versioned, bound to the filters it was made for,
+// and with a checksum, so that a mangled or foreign token is refused instead of giving a
+// wrong page. Not a secret and not signed: it holds nothing that its owner has not seen.
+// Pure functions; any thread.
 #ifndef DREAMGATE_SERVER_API_PAGE_TOKEN_H_
 #define DREAMGATE_SERVER_API_PAGE_TOKEN_H_
 

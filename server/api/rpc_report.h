@@ -11,8 +11,8 @@
 
 namespace dreamgate::api {
 
-// Logs a status that core::MakeError did not make: the caller only hears "internal error", so this line
-// is the one place that keeps the cause.
+// Logs a status that core::MakeError did not make: the caller only hears "internal error", so this
+// line is the one place that keeps the cause.
 inline void LogUnexpected(core::Events& events, absl::string_view method,
                           const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status) || core::ReasonOf(status)) return;

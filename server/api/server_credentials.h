@@ -11,8 +11,8 @@
 
 namespace dreamgate::api {
 
-// Plain text without a certificate file. Errors: a file is missing, unreadable or no PEM, or only one
-// of certificate and key is given.
+// Plain text without a certificate file. Errors: a file is missing, unreadable or no PEM, or only
+// one of certificate and key is given.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const GrpcServerOptions& options);
 

@@ -1,6 +1,6 @@
-// One unary RPC in flight. Refcounted: gRPC's own reference is dropped in OnDone, the completion on the
-// loop holds another. Finishes exactly once, by whoever comes first: the completion or the caller's
-// cancellation; the work itself goes on either way.
+// One unary RPC in flight. Refcounted: gRPC's own reference is dropped in OnDone, the completion on
+// the loop holds another. Finishes exactly once, by whoever comes first: the completion or the
+// caller's cancellation; the work itself goes on either way.
 #ifndef DREAMGATE_SERVER_API_UNARY_CALL_H_
 #define DREAMGATE_SERVER_API_UNARY_CALL_H_
 

@@ -1,5 +1,6 @@
-// Judges requests: proto messages in, core values out, or one INVALID_REQUEST error that names every
-// violation at once. Pure functions over foreign data (also a fuzz target's way in); any thread.
+// Judges requests: proto messages in, core values out, or one INVALID_REQUEST error
+// that names every violation at once. Pure functions over foreign data (also a fuzz
+// target's way in); any thread.
 #ifndef DREAMGATE_SERVER_API_VALIDATION_H_
 #define DREAMGATE_SERVER_API_VALIDATION_H_
 
@@ -25,8 +26,8 @@ struct FieldViolation {
   std::string description;  // says what is allowed; never echoes a value
 };
 
-// An INVALID_REQUEST error that carries google.rpc.BadRequest. At most 20 violations are listed, since
-// the details travel in trailing metadata, of which many clients accept 8 KiB.
+// An INVALID_REQUEST error that carries google.rpc.BadRequest. At most 20 violations are listed,
+// since the details travel in trailing metadata, of which many clients accept 8 KiB.
 absl::Status InvalidRequestError(const std::vector<FieldViolation>& violations);
 
 // The bytes of a request are no message of the expected type, or hold a string that is not UTF-8.

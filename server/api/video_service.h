@@ -1,6 +1,6 @@
-// The contract's service: authenticates, admits, validates, translates, posts to the loop and returns.
-// Entered on gRPC's threads, which it never blocks; answers come from completions on the loop. Owned
-// by GrpcServer and destroyed after the server.
+// The contract's service: authenticates, admits, validates, translates, posts to the loop and
+// returns. Entered on gRPC's threads, which it never blocks; answers come from completions on the
+// loop. Owned by GrpcServer and destroyed after the server.
 #ifndef DREAMGATE_SERVER_API_VIDEO_SERVICE_H_
 #define DREAMGATE_SERVER_API_VIDEO_SERVICE_H_
 

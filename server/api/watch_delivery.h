@@ -1,6 +1,7 @@
-// The core's TransitionSink: serializes each transition once, and lets the fan-out's thread carry it,
-// heartbeats and everything else the hub says to the streams. Owned by app, which builds it before the
-// gateway and the server and destroys it after both. Encode, Deliver: the loop; the rest: any thread.
+// The core's TransitionSink: serializes each transition once, and lets the fan-out's thread
+// carry it, heartbeats and everything else the hub says to the streams. Owned by app, which
+// builds it before the gateway and the server and destroys it after both. Encode, Deliver: the
+// loop; the rest: any thread.
 #ifndef DREAMGATE_SERVER_API_WATCH_DELIVERY_H_
 #define DREAMGATE_SERVER_API_WATCH_DELIVERY_H_
 

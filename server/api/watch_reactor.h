@@ -1,6 +1,6 @@
 // One WatchPrediction RPC: the watch stream's state machine with gRPC's raw write reactor under it.
-// Refcounted: gRPC's own reference is `self_`, dropped in OnDone; the hub and the fan-out hold others,
-// so no thread ever finds the reactor gone when its StartWrite or Finish returns.
+// Refcounted: gRPC's own reference is `self_`, dropped in OnDone; the hub and the fan-out hold
+// others, so no thread ever finds the reactor gone when its StartWrite or Finish returns.
 #ifndef DREAMGATE_SERVER_API_WATCH_REACTOR_H_
 #define DREAMGATE_SERVER_API_WATCH_REACTOR_H_
 
@@ -30,7 +30,8 @@ class WatchReactor final : private StreamWriter,
     core::Events& events;
   };
 
-  // Sends the initial metadata and posts the subscription. On a gRPC thread; the result goes to gRPC.
+  // Sends the initial metadata and posts the subscription. On a gRPC thread;
+  // the result goes to gRPC.
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(const Surroundings& surroundings,
                                                            grpc::CallbackServerContext& context,
                                                            Admission::Ticket ticket,

@@ -1,10 +1,11 @@
 // One watch stream as a state machine, free of gRPC so that it can be tested with a fake writer and
-// under ThreadSanitizer. Refcounted: held by the RPC until it is done, by the hub while it is fed, and
-// by the fan-out while it is about to write.
+// under ThreadSanitizer. Refcounted: held by the RPC until it is done, by the hub while it is fed,
+// and by the fan-out while it is about to write.
 //
-// The loop only notes what is to be written (Begin, Beat, Leave, Fail) and asks the host to have the
-// stream pumped; the fan-out's thread and the RPC's own reactions do the writing. One leaf mutex: under
-// it nothing is called but the writer, whose calls only start an operation and return, and the encoder.
+// The loop only notes what is to be written (Begin, Beat, Leave, Fail) and asks the host to have
+// the stream pumped; the fan-out's thread and the RPC's own reactions do the writing. One leaf
+// mutex: under it nothing is called but the writer, whose calls only start an operation and
+// return, and the encoder.
 #ifndef DREAMGATE_SERVER_API_WATCH_STREAM_H_
 #define DREAMGATE_SERVER_API_WATCH_STREAM_H_
 
@@ -26,8 +27,8 @@ namespace dreamgate::api {
 class StreamWriter {
  public:
   virtual ~StreamWriter() = default;
-  // Answered by WriteDone, unless `Finish` came in between and the transport is gone. `message` lives
-  // until then.
+  // Answered by WriteDone, unless `Finish` came in between and the transport is gone.
+  // `message` lives until then.
   virtual void Write(const core::EncodedMessage& message) = 0;
   // Writes the last message and ends the stream in one operation; not answered.
   virtual void WriteAndFinish(const core::EncodedMessage& message, absl::Status status) = 0;
@@ -72,8 +73,8 @@ class WatchStream : public core::Watcher, public std::enable_shared_from_this<Wa
   void Advance(const std::shared_ptr<const core::TransitionLog>& log);
   // From the fan-out's thread: starts the next write if none is pending.
   void Pump();
-  // From the fan-out's thread, once the stream has had its time to end: breaks one whose caller does
-  // not read what is left, the end included.
+  // From the fan-out's thread, once the stream has had its time to end: breaks one whose caller
+  // does not read what is left, the end included.
   void BreakUnlessDone();
 
   // From the transport's reactions.

@@ -1,6 +1,6 @@
 // Messages to gRPC's byte buffers and back. All methods are served raw: gRPC 1.51 answers a typed
-// request that does not parse (one bad UTF-8 byte is enough) with UNIMPLEMENTED, and a raw response can
-// be serialized once for many streams. Pure functions; any thread.
+// request that does not parse (one bad UTF-8 byte is enough) with UNIMPLEMENTED, and a raw response
+// can be serialized once for many streams. Pure functions; any thread.
 #ifndef DREAMGATE_SERVER_API_WIRE_BYTES_H_
 #define DREAMGATE_SERVER_API_WIRE_BYTES_H_
 

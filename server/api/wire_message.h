@@ -1,5 +1,5 @@
-// A watch message as gRPC sends it. Made by WatchDelivery once, shared by every stream that sends it,
-// read on any thread.
+// A watch message as gRPC sends it. Made by WatchDelivery once, shared by every stream that
+// sends it, read on any thread.
 #ifndef DREAMGATE_SERVER_API_WIRE_MESSAGE_H_
 #define DREAMGATE_SERVER_API_WIRE_MESSAGE_H_
 

@@ -1,12 +1,12 @@
-// Whether one kind of call may go upstream now. Closed: yes. Open, after failures in a row and nothing
-// else: one probe at a time shows whether upstream is back. Half-open, after a probe was served: a window
-// of calls under way that grows with every one served, so that what has piled up meanwhile does not fall
-// upon an upstream that has just risen. A value on the caller's time; loop only. Used for GETs by
-// PollBudget and for POSTs by SubmitCircuit.
+// Whether one kind of call may go upstream now. Closed: yes. Open, after failures in a row and
+// nothing else: one probe at a time shows whether upstream is back. Half-open, after a probe was
+// served: a window of calls under way that grows with every one served, so that what has piled up
+// meanwhile does not fall upon an upstream that has just risen. A value on the caller's time; loop
+// only. Used for GETs by PollBudget and for POSTs by SubmitCircuit.
 //
-// Failures count in a row and not by share, because a row needs no memory of better times: an upstream
-// that has served millions and then fails is known after kFailuresToOpen, while one that fails half of
-// its calls has such a row once in two million.
+// Failures count in a row and not by share, because a row needs no memory of better times: an
+// upstream that has served millions and then fails is known after kFailuresToOpen, while one that
+// fails half of its calls has such a row once in two million.
 #ifndef DREAMGATE_SERVER_CORE_CIRCUIT_BREAKER_H_
 #define DREAMGATE_SERVER_CORE_CIRCUIT_BREAKER_H_
 
@@ -23,13 +23,13 @@ class CircuitBreaker {
  public:
   enum class State { kClosed, kOpen, kHalfOpen };
 
-  // So many failures in a row open the circuit, if they take so long at least: a moment in which every
-  // connection breaks is one failure and no outage.
+  // So many failures in a row open the circuit, if they take so long at least: a moment in which
+  // every connection breaks is one failure and no outage.
   static constexpr int kFailuresToOpen = 20;
   static constexpr absl::Duration kTimeToOpen = absl::Seconds(1);
-  // Between two probes, answered or not. Grows from probe to probe until the circuit closes; up to a
-  // tenth less by chance. The longest leaves some seconds for what has piled up: all of it shall have gone
-  // out 30 s after upstream is back.
+  // Between two probes, answered or not. Grows from probe to probe until the circuit closes; up to
+  // a tenth less by chance. The longest leaves some seconds for what has piled up: all of it shall
+  // have gone out 30 s after upstream is back.
   static constexpr absl::Duration kFirstProbe = absl::Seconds(1);
   static constexpr absl::Duration kLongestProbe = absl::Seconds(24);
   static constexpr double kLeastShareOfInterval = 0.9;
@@ -39,8 +39,8 @@ class CircuitBreaker {
   // The longest Retry-After that is believed.
   static constexpr absl::Duration kLongestPause = absl::Minutes(5);
 
-  // A call that has left. Its answer is old news, and does not count, if the state has changed since; and
-  // a failure, too, if a call that left later has been served.
+  // A call that has left. Its answer is old news, and does not count, if the state has changed
+  // since; and a failure, too, if a call that left later has been served.
   class Call {
    public:
     Call() = default;
@@ -60,18 +60,19 @@ class CircuitBreaker {
   // While open: the earliest that the next probe may leave. Else the infinite past.
   absl::Time next_probe() const;
 
-  // When a call may leave as things stand: `now` or later; the infinite future: not before an answer.
+  // When a call may leave as things stand: `now` or later; the infinite
+  // future: not before an answer.
   absl::Time NextCall(absl::Time now);
   // A call that wants to leave now: may it?
   bool MayCall(absl::Time now);
   // It leaves.
   Call Begin(absl::Time now);
 
-  // Upstream has done what it can be expected to do, refusals included. May follow OnFailed: the late
-  // answer of a call that had been given up.
+  // Upstream has done what it can be expected to do, refusals included. May follow OnFailed: the
+  // late answer of a call that had been given up.
   void OnServed(Call& call, absl::Time now);
-  // It has not: 429, 5xx, no answer, unreachable. Counts once a call. Once open, there is no call before
-  // `retry_after` has passed.
+  // It has not: 429, 5xx, no answer, unreachable. Counts once a call. Once open, there is no call
+  // before `retry_after` has passed.
   void OnFailed(Call& call, absl::Time now, std::optional<absl::Duration> retry_after);
 
  private:

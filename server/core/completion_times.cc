@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kScale = 10;        // seconds; below it bins are evenly wide
 constexpr double kHorizon = 43'200;  // seconds; the bins end here
-constexpr size_t kBinCount = 256;
+constexpr size_t kBins = CompletionTimes::kBins;
 constexpr double kSmallest = 1e-6;  // less weight than this in a bin is none
 
 // The prior's body: log-normal, median in seconds and deviation of the logarithm.
@@ -26,9 +26,9 @@ constexpr double kTailWeight = 0.2;
 constexpr double kTailScale = 100;  // seconds
 constexpr double kTailShape = 2;
 
-// Of an interval's weight this share is spread over its bins alike, the rest as the distribution so far
-// would have it. Without it a burst before the first look would never be found by looks alone: they
-// would confirm what was believed. Narrow intervals, the usual ones, do not notice.
+// Of an interval's weight this share is spread over its bins alike, the rest as the distribution so
+// far would have it. Without it a burst before the first look would never be found by looks alone:
+// they would confirm what was believed. Narrow intervals, the usual ones, do not notice.
 constexpr double kDoubtShare = 0.05;
 
 double NormalTail(double z) { return 0.5 * std::erfc(z / std::numbers::sqrt2); }
@@ -42,19 +42,19 @@ double TailSurvival(double seconds) { return std::pow(1 + seconds / kTailScale, 
 
 // What does not change from one distribution to another.
 struct Grid {
-  double step = 0;                           // width of a bin in log(1 + age / kScale)
-  std::array<double, kBinCount + 1> edge{};  // seconds
-  std::array<double, kBinCount> prior{};     // probabilities
-  std::array<double, kBinCount> tail{};
+  double step = 0;                       // width of a bin in log(1 + age / kScale)
+  std::array<double, kBins + 1> edge{};  // seconds
+  std::array<double, kBins> prior{};     // probabilities
+  std::array<double, kBins> tail{};
 };
 
 Grid MakeGrid() {
   Grid grid;
-  grid.step = std::log1p(kHorizon / kScale) / static_cast<double>(kBinCount);
-  for (size_t i = 0; i <= kBinCount; ++i) {
+  grid.step = std::log1p(kHorizon / kScale) / static_cast<double>(kBins);
+  for (size_t i = 0; i <= kBins; ++i) {
     grid.edge[i] = kScale * std::expm1(static_cast<double>(i) * grid.step);
   }
-  for (size_t i = 0; i < kBinCount; ++i) {
+  for (size_t i = 0; i < kBins; ++i) {
     grid.prior[i] = PriorSurvival(grid.edge[i]) - PriorSurvival(grid.edge[i + 1]);
     grid.tail[i] = TailSurvival(grid.edge[i]) - TailSurvival(grid.edge[i + 1]);
   }
@@ -69,10 +69,10 @@ const Grid& TheGrid() {
 size_t BinOf(double seconds) {
   if (!(seconds > 0)) return 0;
   const double position = std::log1p(seconds / kScale) / TheGrid().step;
-  return position >= static_cast<double>(kBinCount) ? kBinCount - 1 : static_cast<size_t>(position);
+  return position >= static_cast<double>(kBins) ? kBins - 1 : static_cast<size_t>(position);
 }
 
-using Weights = std::array<double, kBinCount>;
+using Weights = std::array<double, kBins>;
 
 // Half of a Gaussian; sums to 1 over both sides.
 struct Kernel {
@@ -100,7 +100,7 @@ const std::array<Kernel, 7>& Kernels() {
 // What would go past an end is reflected back.
 Weights Smooth(const Weights& mass, const std::vector<double>& half_kernel) {
   Weights smooth{};
-  const auto last = static_cast<std::ptrdiff_t>(kBinCount) - 1;
+  const auto last = static_cast<std::ptrdiff_t>(kBins) - 1;
   const auto reach = static_cast<std::ptrdiff_t>(half_kernel.size()) - 1;
   for (std::ptrdiff_t i = 0; i <= last; ++i) {
     const double here = mass[static_cast<size_t>(i)];
@@ -115,8 +115,8 @@ Weights Smooth(const Weights& mass, const std::vector<double>& half_kernel) {
   return smooth;
 }
 
-// A few videos that happen to agree are no reason to believe in a narrow peak: the narrowest deviation
-// that may be chosen, in bins, is this over their weight.
+// A few videos that happen to agree are no reason to believe in a narrow peak: the narrowest
+// deviation that may be chosen, in bins, is this over their weight.
 constexpr double kCaution = 40;
 
 // Of the kernels the one under which each observation is likeliest, given all the others.
@@ -133,7 +133,7 @@ Weights BestSmooth(const Weights& mass, double total) {
     if (kernel.deviation < kCaution / total && !widest) continue;
     const Weights smooth = Smooth(mass, kernel.half);
     double score = 0;
-    for (size_t i = 0; i < kBinCount; ++i) {
+    for (size_t i = 0; i < kBins; ++i) {
       if (mass[i] == 0) continue;
       const double others = std::max(0.0, smooth[i] - kernel.half[0] * std::min(mass[i], typical));
       score += mass[i] * std::log(others + CompletionTimes::kPriorWeight * grid.prior[i] +
@@ -157,7 +157,7 @@ float Decayed(float weight, double added) {
 // -------------------------------------------------------------------------------------- the bytes
 
 constexpr char kVersion = 1;
-constexpr size_t kHeader = 1 + 2 * kBinCount / 8;
+constexpr size_t kHeader = 1 + 2 * kBins / 8;
 constexpr size_t kChecksum = 4;
 
 uint32_t Checksum(absl::string_view bytes) {  // FNV-1a
@@ -195,7 +195,6 @@ CompletionInterval ObservedCompletion(absl::Duration last_running, absl::Duratio
 CompletionTimes::CompletionTimes() { Fit(); }
 
 void CompletionTimes::Observe(CompletionInterval interval) {
-  static_assert(kBins == kBinCount);
   const Grid& grid = TheGrid();
   const double after = absl::ToDoubleSeconds(interval.after);
   const double until = absl::ToDoubleSeconds(interval.until);
@@ -244,8 +243,8 @@ void CompletionTimes::Fit() {
     total += ended[i];
   }
   if (total > 0) ended = BestSmooth(ended, total);
-  // What is beyond the bins belongs to the tail alone. `at_risk`: ended in this bin or later, or last
-  // seen running in it or later; summed from the far end, so that small survivals stay exact.
+  // What is beyond the bins belongs to the tail alone. `at_risk`: ended in this bin or later, or
+  // last seen running in it or later; summed from the far end, so that small survivals stay exact.
   const double beyond = kTailWeight * TailSurvival(kHorizon);
   double at_risk = beyond;
   for (size_t i = kBins; i-- > 0;) {
@@ -257,9 +256,10 @@ void CompletionTimes::Fit() {
   for (size_t i = 0; i < kBins; ++i) {
     survival_[i + 1] = survival_[i] * std::exp(-hazard_[i] * (grid.edge[i + 1] - grid.edge[i]));
   }
-  mean_left_[kBins] = survival_[kBins] * kHorizon / (kTailShape - 1);
+  survival_integral_[kBins] = survival_[kBins] * kHorizon / (kTailShape - 1);
   for (size_t i = kBins; i-- > 0;) {
-    mean_left_[i] = mean_left_[i + 1] + (survival_[i] - survival_[i + 1]) / hazard_[i];
+    survival_integral_[i] =
+        survival_integral_[i + 1] + (survival_[i] - survival_[i + 1]) / hazard_[i];
   }
   double largest = 0;
   for (size_t i = 0; i <= kBins; ++i) {
@@ -292,7 +292,7 @@ double CompletionTimes::AgeAtSurvival(double survival) const {
 double CompletionTimes::IntegratedSurvivalFrom(double seconds) const {
   if (seconds >= kHorizon) return SurvivalAt(seconds) * seconds / (kTailShape - 1);
   const size_t bin = BinOf(seconds);
-  return mean_left_[bin + 1] + (SurvivalAt(seconds) - survival_[bin + 1]) / hazard_[bin];
+  return survival_integral_[bin + 1] + (SurvivalAt(seconds) - survival_[bin + 1]) / hazard_[bin];
 }
 
 double CompletionTimes::Survival(absl::Duration age) const {
@@ -310,7 +310,7 @@ absl::Duration CompletionTimes::Quantile(double share) const {
   return absl::Seconds(AgeAtSurvival(1 - share));
 }
 
-absl::Duration CompletionTimes::Mean() const { return absl::Seconds(mean_left_[0]); }
+absl::Duration CompletionTimes::Mean() const { return absl::Seconds(survival_integral_[0]); }
 
 absl::Duration CompletionTimes::MedianTimeLeft(absl::Duration age) const {
   const double seconds = std::max(0.0, absl::ToDoubleSeconds(age));
@@ -332,8 +332,8 @@ double CompletionTimes::Progress(absl::Duration age) const {
   return progress_[bin] + std::clamp(share, 0.0, 1.0) * (progress_[bin + 1] - progress_[bin]);
 }
 
-// A version, a bit for every bin that is not empty (those that ended, then the unfinished), these bins'
-// weights (IEEE 754 single, little endian), a checksum.
+// A version, a bit for every bin that is not empty (those that ended, then the unfinished), these
+// bins' weights (IEEE 754 single, little endian), a checksum.
 std::string CompletionTimes::Serialize() const {
   std::string bytes(kHeader, '\0');
   bytes[0] = kVersion;

@@ -26,8 +26,8 @@ struct CompletionInterval {
 
 // What two looks and upstream's own figure say together. `last_running`: age at the last look that
 // was sent and found it running (or at acceptance). `found_ended`: age when the answer came that
-// showed the end. `accepted`: age when upstream had taken the task. Upstream's figure leaves queueing
-// out, so it is believed where it lies between the looks, and else the looks are.
+// showed the end. `accepted`: age when upstream had taken the task. Upstream's figure leaves
+// queueing out, so it is believed where it lies between the looks, and else the looks are.
 CompletionInterval ObservedCompletion(absl::Duration last_running, absl::Duration found_ended,
                                       absl::Duration accepted,
                                       std::optional<absl::Duration> inference_time);
@@ -41,15 +41,18 @@ class CompletionTimes {
   // The prior counts as much as this many observations. Its body is a log-normal around the only
   // sample of such a service that is known (eight jobs, 83 to 253 s, median 105 s).
   static constexpr double kPriorWeight = 3;
+  // Bins of equal width in log(1 + age / 10 s), from 0 to 12 hours: 0.3 s wide at first, 3.3 % of
+  // the age later. The last one takes what is beyond.
+  static constexpr size_t kBins = 256;
 
   // The prior alone.
   CompletionTimes();
 
   // Learns one video's age at its end. An interval's weight is spread as the distribution so far
-  // would have it; an unfinished video counts among those that could have ended up to its age, and for
-  // nothing later (Kaplan and Meier's estimate). So neither pulls the distribution anywhere. Call it
-  // once a video: an unfinished one only when it will not be followed any more. Senseless intervals
-  // (ends before they begin, or before age 0) are ignored. About 20 us.
+  // would have it; an unfinished video counts among those that could have ended up to its age, and
+  // for nothing later (Kaplan and Meier's estimate). So neither pulls the distribution anywhere.
+  // Call it once a video: an unfinished one only when it will not be followed any more. Senseless
+  // intervals (ends before they begin, or before age 0) are ignored. About 20 us.
   void Observe(CompletionInterval interval);
   void Observe(absl::Duration age) { Observe({age, age}); }
 
@@ -75,16 +78,12 @@ class CompletionTimes {
   // 0 .. 0.99: age as a share of age and median time left; never falls as the age rises.
   double Progress(absl::Duration age) const;
 
-  // At most 2117 bytes and usually some hundred, versioned, checked. Parse gives back exactly what was serialized, and nothing for
-  // any other bytes.
+  // At most 2117 bytes and usually some hundred, versioned, checked. Parse gives back exactly what
+  // was serialized, and nothing for any other bytes.
   std::string Serialize() const;
   static std::optional<CompletionTimes> Parse(absl::string_view bytes);
 
  private:
-  // Bins of equal width in log(1 + age / 10 s), from 0 to 12 hours: 0.3 s wide at first, 3.3 % of the
-  // age later. The last one takes what is beyond.
-  static constexpr size_t kBins = 256;
-
   void Fit();
   double SurvivalAt(double seconds) const;
   double AgeAtSurvival(double survival) const;
@@ -94,10 +93,11 @@ class CompletionTimes {
   std::array<float, kBins> ended_{};
   std::array<float, kBins> unfinished_{};
   // Fitted from these: survival at the bins' lower edges and the last upper one, the hazard within
-  // each bin, the integral of the survival from each edge on, and the largest progress up to an edge.
+  // each bin, the integral of the survival from each edge on, and the
+  // largest progress up to an edge.
   std::array<double, kBins + 1> survival_{};
   std::array<double, kBins> hazard_{};
-  std::array<double, kBins + 1> mean_left_{};
+  std::array<double, kBins + 1> survival_integral_{};
   std::array<double, kBins + 1> progress_{};
 };
 

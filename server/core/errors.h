@@ -1,6 +1,6 @@
-// The errors a caller can meet, as absl::Status values with a stable reason. `MakeError` is the only
-// place that pairs a reason with its status code; `api` turns the result into google.rpc details
-// without knowing any single reason. Details travel as Status payloads. Thread-free values.
+// The errors a caller can meet, as absl::Status values with a stable reason. `MakeError` is the
+// only place that pairs a reason with its status code; `api` turns the result into google.rpc
+// details without knowing any single reason. Details travel as Status payloads. Thread-free values.
 #ifndef DREAMGATE_SERVER_CORE_ERRORS_H_
 #define DREAMGATE_SERVER_CORE_ERRORS_H_
 

@@ -86,8 +86,8 @@ class Candidates {
     const auto may_be = [&](const HistoryItem* item) {
       return MayBeOf(*item, attempt, tolerance_);
     };
-    // Shown in another guise, it may still be ours: the seed is ours to draw, and no guise changes it.
-    // Shown as it was sent, it may be ours whatever the clocks say.
+    // Shown in another guise, it may still be ours: the seed is ours to draw, and no guise changes
+    // it. Shown as it was sent, it may be ours whatever the clocks say.
     if (const auto found = by_seed_.find(attempt.input.seed); found != by_seed_.end()) {
       for (const HistoryItem* item : found->second) {
         const bool same_model = item->model.empty() || item->model == attempt.model;

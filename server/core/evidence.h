@@ -27,15 +27,16 @@ struct HistoryReading {
   std::string key_fingerprint;                 // whose account it is
 };
 
-// By how much upstream's times may differ from ours. Both clocks are granted the benefit of the doubt:
-// the task's time may come from the one that gave the offset, or from one that agrees with ours.
+// By how much upstream's times may differ from ours. Both clocks are granted the
+// benefit of the doubt: the task's time may come from the one that gave the offset, or
+// from one that agrees with ours.
 absl::Duration ClockTolerance(std::optional<absl::Duration> clock_offset);
 
 // Whether the task may have been created by this attempt, judged by time and model alone.
 bool MayBeOf(const HistoryItem& item, const StoredAttempt& attempt, absl::Duration tolerance);
 
-// The first attempts whose tasks such a reading can show among others: older ones cannot have created
-// a task since then.
+// The first attempts whose tasks such a reading can show among others: older ones cannot have
+// created a task since then.
 absl::Time EarliestStart(const HistoryReading& reading);
 
 // Tells of an attempt whether its POST may still be answered.
@@ -51,11 +52,11 @@ struct Matching {
   int ambiguous = 0;
 };
 
-// Tasks that nobody has, and that have exactly the input of open attempts. Several with the same input
-// are matched oldest first if there are as many tasks as attempts, or if all the attempts are of one
-// prediction; otherwise not at all. An attempt that had been called ABSENT before the task was created
-// comes after those that had not. While the ledger knows nothing of one of the attempts yet, or the
-// answer of one of several may still come, that decides. Points into the arguments.
+// Tasks that nobody has, and that have exactly the input of open attempts. Several with the same
+// input are matched oldest first if there are as many tasks as attempts, or if all the attempts are
+// of one prediction; otherwise not at all. An attempt that had been called ABSENT before the task
+// was created comes after those that had not. While the ledger knows nothing of one of the attempts
+// yet, or the answer of one of several may still come, that decides. Points into the arguments.
 Matching MatchTasks(
     const HistoryReading& reading, const AttemptReview& review,
     const OnTheWire& on_the_wire = [](const StoredAttempt&) { return false; });
@@ -67,10 +68,10 @@ class AbsenceEvidence {
   explicit AbsenceEvidence(absl::Duration settle_time) : settle_time_(settle_time) {}
 
   // Takes a reading in and returns those of `attempts` that are proven to have created no task: at
-  // least three complete readings of the account they were made with, over at least the settle time,
-  // showed no task that may be theirs, everything that the ledger knows to exist, and nothing less than
-  // the reading before. `attempts` are the ones of interest, all off the wire; what was known of
-  // others is forgotten.
+  // least three complete readings of the account they were made with, over at least the settle
+  // time, showed no task that may be theirs, everything that the ledger knows to exist, and nothing
+  // less than the reading before. `attempts` are the ones of interest, all off the wire; what was
+  // known of others is forgotten.
   std::vector<const StoredAttempt*> Add(const HistoryReading& reading, const AttemptReview& review,
                                         const std::vector<const StoredAttempt*>& attempts);
 

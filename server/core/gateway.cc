@@ -118,7 +118,8 @@ void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_->Unwatch(w
 
 void Gateway::OnCallback(std::string attempt_token, std::string upstream_id,
                          Completion<absl::Status> done) {
-  // It may be about a prediction that is being taken over, and would look like one that nobody follows.
+  // It may be about a prediction that is being taken over, and would look like
+  // one that nobody follows.
   if (!taken_over_) {
     ports_.executor.Post([done = std::move(done)]() mutable {
       std::move(done)(MakeError(Reason::kLedgerUnavailable, "starting"));

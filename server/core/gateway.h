@@ -1,6 +1,6 @@
 // The core's front door: the one class that `api` and `web` talk to. Builds submitter, tracker and
-// watch hub over the ports and passes calls on. Owned by app; entered on the loop only, so callers on
-// other threads go through `Executor::Post`. Completions run on the loop, exactly once while the
+// watch hub over the ports and passes calls on. Owned by app; entered on the loop only, so callers
+// on other threads go through `Executor::Post`. Completions run on the loop, exactly once while the
 // Gateway lives; it may be destroyed with work under way, which then ends without a word.
 #ifndef DREAMGATE_SERVER_CORE_GATEWAY_H_
 #define DREAMGATE_SERVER_CORE_GATEWAY_H_
@@ -99,16 +99,16 @@ class Gateway {
            Completion<absl::StatusOr<std::shared_ptr<const Prediction>>> done);
   void List(ListQuery query, Completion<absl::StatusOr<ListPage>> done);
 
-  // Begins to feed `watcher`: Begin, then whatever follows; or Fail. The hub keeps a reference until
-  // the terminal update was delivered, Leave or Fail was called, or Unwatch.
+  // Begins to feed `watcher`: Begin, then whatever follows; or Fail. The hub keeps a reference
+  // until the terminal update was delivered, Leave or Fail was called, or Unwatch.
   void Watch(const WatchRequest& request, std::shared_ptr<Watcher> watcher);
   // Forgets the watcher; harmless if it is not (or no longer) known.
   void Unwatch(const std::shared_ptr<Watcher>& watcher);
 
-  // A verified callback for the attempt with this token: evidence that upstream created this task for
-  // it, whatever the POST was answered. Binds it if need be and looks at the task at once. `done` is
-  // called once it is durable: NotFoundError (absl) if no attempt has the token, a MakeError of
-  // LEDGER_UNAVAILABLE if upstream should call again.
+  // A verified callback for the attempt with this token: evidence that upstream created this task
+  // for it, whatever the POST was answered. Binds it if need be and looks at the task at once.
+  // `done` is called once it is durable: NotFoundError (absl) if no attempt has the token, a
+  // MakeError of LEDGER_UNAVAILABLE if upstream should call again.
   void OnCallback(std::string attempt_token, std::string upstream_id,
                   Completion<absl::Status> done);
 

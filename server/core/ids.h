@@ -1,5 +1,6 @@
-// Prediction ids: 26 characters of Crockford's base 32 in lower case, 48 bits of milliseconds and 80
-// random ones (the layout of a ULID), so that they sort by time of creation and cannot be guessed.
+// Prediction ids: 26 characters of Crockford's base 32 in lower case, 48 bits of
+// milliseconds and 80 random ones (the layout of a ULID), so that they sort by time of
+// creation and cannot be guessed.
 #ifndef DREAMGATE_SERVER_CORE_IDS_H_
 #define DREAMGATE_SERVER_CORE_IDS_H_
 

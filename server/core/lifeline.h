@@ -1,5 +1,5 @@
-// Keeps a completion that a port still holds from calling into an object that is gone. A member of the
-// object that hands out callbacks; loop only.
+// Keeps a completion that a port still holds from calling into an object that is gone. A member of
+// the object that hands out callbacks; loop only.
 #ifndef DREAMGATE_SERVER_CORE_LIFELINE_H_
 #define DREAMGATE_SERVER_CORE_LIFELINE_H_
 

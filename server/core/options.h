@@ -16,14 +16,14 @@ struct Options {
   absl::Duration submit_soft_timeout = absl::Seconds(30);
   // An UNRESOLVED prediction without any evidence by then FAILS with SUBMIT_OUTCOME_UNKNOWN.
   absl::Duration unresolved_timeout = absl::Minutes(15);
-  // How long upstream's history must show consistently that an attempt created no task before that is
-  // believed. Below a minute a history that lags may be mistaken for absence.
+  // How long upstream's history must show consistently that an attempt created no task before that
+  // is believed. Below a minute a history that lags may be mistaken for absence.
   absl::Duration absence_settle_time = absl::Minutes(2);
-  // How often a prediction may be sent again after such evidence. 0, never, is what keeps a request_id
-  // from ever paying twice: more than that trusts upstream's history.
+  // How often a prediction may be sent again after such evidence. 0, never, is what keeps a
+  // request_id from ever paying twice: more than that trusts upstream's history.
   int resend_after_absence = 0;
-  // Predictions, and the memory of their request_ids, are kept this long after their end. Longer than
-  // upstream's retention.
+  // Predictions, and the memory of their request_ids, are kept this long after their end. Longer
+  // than upstream's retention.
   absl::Duration request_id_retention = absl::Hours(30 * 24);
 
   // POSTs in flight at once; further submissions wait their turn as QUEUED.

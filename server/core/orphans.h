@@ -1,6 +1,6 @@
-// The orphans: tasks that upstream has created, and was paid for, for a prediction that has ended or that
-// goes on with another attempt. Each is recorded and alarmed, and looked at until it ends; its videos are
-// kept as the prediction's `recovered_outputs`. Owned by Reconciler, loop only.
+// The orphans: tasks that upstream has created, and was paid for, for a prediction that has ended
+// or that goes on with another attempt. Each is recorded and alarmed, and looked at until it ends;
+// its videos are kept as the prediction's `recovered_outputs`. Owned by Reconciler, loop only.
 #ifndef DREAMGATE_SERVER_CORE_ORPHANS_H_
 #define DREAMGATE_SERVER_CORE_ORPHANS_H_
 
@@ -28,8 +28,8 @@ class Orphans {
   // Goes on looking at those that an earlier process has recorded.
   void Start();
 
-  // Upstream has created a task, named by `acceptance`, that the prediction has no use for. Repeated
-  // until the ledger has it; `done` hears of the first try.
+  // Upstream has created a task, named by `acceptance`, that the prediction has no use for.
+  // Repeated until the ledger has it; `done` hears of the first try.
   void Record(const PredictionKey& key, const AttemptOutcome& acceptance,
               Completion<absl::Status> done);
 

@@ -1,10 +1,12 @@
-// Which look may go out when, for all predictions in flight together: one queue, earliest due first,
-// under the operator's rate, whatever upstream's 429s make of it, and the circuit of upstream's GETs.
+// Which look may go out when, for all predictions in flight together: one queue, earliest
+// due first, under the operator's rate, whatever upstream's 429s make of it, and the
+// circuit of upstream's GETs.
 //
-// Every prediction has at most one place, so the queue is never longer than what is in flight, and one
-// timer serves all: Schedule looks, call Take at NextTime, Schedule again when they are answered. A look
-// that waits keeps its due time and everything later comes after it, so nothing starves, and under a
-// budget that is too small all are late alike. A value on the caller's time; loop only.
+// Every prediction has at most one place, so the queue is never longer than what is in flight,
+// and one timer serves all: Schedule looks, call Take at NextTime, Schedule again when they are
+// answered. A look that waits keeps its due time and everything later comes after it, so
+// nothing starves, and under a budget that is too small all are late alike. A value on the
+// caller's time; loop only.
 #ifndef DREAMGATE_SERVER_CORE_POLL_BUDGET_H_
 #define DREAMGATE_SERVER_CORE_POLL_BUDGET_H_
 
@@ -31,13 +33,13 @@ class PollBudget {
   // A 429 halves the rate, at most once in this time: answers to what was under way at the halving
   // say nothing about what came of it.
   static constexpr absl::Duration kDecreaseInterval = absl::Seconds(2);
-  // From nothing back to the full rate. Like the square of the time since the last 429: an upstream that
-  // goes on refusing is approached with care, one that has ceased to is soon trusted.
+  // From nothing back to the full rate. Like the square of the time since the last 429: an upstream
+  // that goes on refusing is approached with care, one that has ceased to is soon trusted.
   static constexpr absl::Duration kRecovery = absl::Seconds(15);
   // The longest Retry-After that is believed.
   static constexpr absl::Duration kLongestPause = CircuitBreaker::kLongestPause;
-  // Looks under way at once, of the 48 connections that upstream's client has for them; what hangs there
-  // since before the circuit last changed may take the rest, and no more.
+  // Looks under way at once, of the 48 connections that upstream's client has for them; what hangs
+  // there since before the circuit last changed may take the rest, and no more.
   static constexpr int kMostUnderWay = 40;
   static constexpr int kMostInAll = 48;
 
@@ -74,8 +76,8 @@ class PollBudget {
 
   // GETs per second at present; infinite without a limit.
   double rate(absl::Time now);
-  // How many GETs a video the rate can bear while so many are in flight that take so long on average
-  // (Little's law); infinite without a limit. A schedule for more would only be late.
+  // How many GETs a video the rate can bear while so many are in flight that take so long on
+  // average (Little's law); infinite without a limit. A schedule for more would only be late.
   double SustainableGets(size_t in_flight, absl::Duration mean_duration, absl::Time now);
 
   // However due a look is, it does not go out before this.

@@ -9,8 +9,8 @@
 namespace dreamgate::core {
 namespace {
 
-// Ages at which the schedule is computed: 0.3 s apart at first, 0.8 % of the age later, to 12 hours.
-// Beyond, the longest interval is kept up.
+// Ages at which the schedule is computed: 0.3 s apart at first, 0.8 % of the age later, to 12
+// hours. Beyond, the longest interval is kept up.
 constexpr double kNodeScale = 40;  // seconds
 constexpr double kNodeStep = 0.008;
 constexpr size_t kNodes = 875;
@@ -86,8 +86,8 @@ PollSchedule::PollSchedule(absl::FunctionRef<double(absl::Duration)> survival,
     curve.last[i] = std::max(first, last);  // bounds nearer than the nodes: the next node
   }
   next_.resize(kNodes);
-  // GETs go roughly with the root of the price, which gives each next guess, kept between the prices
-  // that were too high and too low.
+  // GETs go roughly with the root of the price, which gives each next guess, kept between the
+  // prices that were too high and too low.
   double low = kLowestPrice;
   double high = kHighestPrice;
   double price = 5;

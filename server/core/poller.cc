@@ -19,11 +19,12 @@ constexpr BackoffPolicy kSlowBackoff = {absl::Seconds(2), absl::Minutes(1)};
 // Retries are this share of the looks that would be made anyway, and so many at once.
 constexpr double kRetryShare = 0.1;
 constexpr double kRetryBurst = 10;
-// Without a retry, the look that comes next anyway is put off a little: the end of a video takes more than
-// one look to see while some fail, and all together shall not cost upstream more for that.
+// Without a retry, the look that comes next anyway is put off a little: the end of a
+// video takes more than one look to see while some fail, and all together shall not
+// cost upstream more for that.
 constexpr double kPutOff = 1.5;
-// A look that has been without an answer for so long gets company: upstream may be back, and it may never
-// learn of that.
+// A look that has been without an answer for so long gets company: upstream may be back, and it
+// may never learn of that.
 constexpr absl::Duration kPatience = absl::Seconds(10);
 // A task that upstream says it does not know: how often and how long before we believe it. A look
 // counts only if some other GET has succeeded since the one before, so that an upstream which has
@@ -36,8 +37,8 @@ constexpr absl::Duration kNotFoundInterval = absl::Minutes(5);
 constexpr absl::Duration kInterest = absl::Minutes(1);
 // While nobody waits, looks are this much rarer.
 constexpr int kIdleFactor = 2;
-// GETs a video while callbacks announce every end, the look that each callback brings not counted. A
-// video is looked at only when most would have ended.
+// GETs a video while callbacks announce every end, the look that each callback brings not counted.
+// A video is looked at only when most would have ended.
 constexpr double kNetGets = 1.2;
 // So many ends in a row must have been announced before callbacks are relied on.
 constexpr int kEndsToTrust = 3;
@@ -355,7 +356,7 @@ bool Poller::CountNotFound(Task& task) {
   return task.not_found >= kNotFoundLooks && now - task.not_found_since >= kNotFoundPeriod;
 }
 
-// ------------------------------------------------------------------------------- a key that is refused
+// --------------------------------------------------------------------------- a key that is refused
 
 void Poller::Pause() {
   if (!paused_) {

@@ -1,11 +1,11 @@
-// Looks at upstream's tasks until they end: when, in which order, and what the answers mean. One look at
-// a time for each prediction, however many watch; another goes beside it only when it has been without an
-// answer for long.
+// Looks at upstream's tasks until they end: when, in which order, and what the answers mean. One
+// look at a time for each prediction, however many watch; another goes beside it only when it has
+// been without an answer for long.
 //
-// Looks are placed by what has been learned of how long videos take (completion_times, poll_schedule),
-// at half the cost while nobody watches, and share one budget (poll_budget). While callbacks announce
-// every end, a rare look is a safety net, and the first end that no callback has announced brings back
-// full speed for all. Owned by Tracker, loop only.
+// Looks are placed by what has been learned of how long videos take (completion_times,
+// poll_schedule), at half the cost while nobody watches, and share one budget (poll_budget). While
+// callbacks announce every end, a rare look is a safety net, and the first end that no callback has
+// announced brings back full speed for all. Owned by Tracker, loop only.
 #ifndef DREAMGATE_SERVER_CORE_POLLER_H_
 #define DREAMGATE_SERVER_CORE_POLLER_H_
 

@@ -31,7 +31,7 @@ namespace dreamgate::core {
 template <typename T>
 using Completion = absl::AnyInvocable<void(T) &&>;
 
-// ---------------------------------------------------------------------------------- time and chance
+// --------------------------------------------------------------------------------- time and chance
 
 class Clock {
  public:
@@ -69,7 +69,7 @@ class Random {
   virtual std::string UnguessableToken() = 0;  // 32 lower-case hex digits from the system's CSPRNG
 };
 
-// ------------------------------------------------------------------------------------------ upstream
+// ---------------------------------------------------------------------------------------- upstream
 
 // Upstream's task as one answer or callback showed it.
 struct TaskObservation {
@@ -137,8 +137,8 @@ struct TaskInput {
   friend auto operator<=>(const TaskInput&, const TaskInput&) = default;
 };
 
-// A task as upstream's history lists it. Evidence that it exists, no more: what it has come to is for
-// a GET to say.
+// A task as upstream's history lists it. Evidence that it exists, no more: what it has
+// come to is for a GET to say.
 struct HistoryItem {
   std::string upstream_id;  // never empty, URL-safe
   std::string model;        // empty: not said
@@ -177,7 +177,7 @@ class Upstream {
   virtual std::string KeyFingerprint() const = 0;
 };
 
-// ------------------------------------------------------------------------------------------- ledger
+// ------------------------------------------------------------------------------------------ ledger
 
 // One try to create the task upstream; a row of its own.
 struct Attempt {
@@ -336,17 +336,19 @@ struct OrphanResult {
   std::shared_ptr<const Prediction> prediction;  // as it is now
 };
 
-// Told of every committed transition, on the loop, in commit order, before the proposer's completion.
+// Told of every committed transition, on the loop, in commit order, before
+// the proposer's completion.
 class CommitObserver {
  public:
   virtual ~CommitObserver() = default;
   virtual void OnCommitted(const std::shared_ptr<const Prediction>& prediction) = 0;
 };
 
-// Durable memory. Operations take effect in the order called. An error Status means: not known to be
-// durable; the implementation has reopened and reread before the next operation, so a caller that
-// wants to know reads. Such errors carry Reason::kLedgerUnavailable. Any other error is final: the
-// operation breaks a rule (rejecting what is not there or has been shown) and has changed nothing.
+// Durable memory. Operations take effect in the order called. An error Status means: not known
+// to be durable; the implementation has reopened and reread before the next operation, so a
+// caller that wants to know reads. Such errors carry Reason::kLedgerUnavailable. Any other
+// error is final: the operation breaks a rule (rejecting what is not there or has been shown)
+// and has changed nothing.
 class Ledger {
  public:
   virtual ~Ledger() = default;
@@ -370,8 +372,8 @@ class Ledger {
   virtual void RecordOrphan(OrphanRecord record, Completion<absl::StatusOr<OrphanResult>> done) = 0;
   // The orphans that have not ended, oldest first.
   virtual void ListOrphans(Completion<absl::StatusOr<std::vector<Orphan>>> done) = 0;
-  // Forgets at most `most` predictions that ended before `time`, oldest first, and their request ids.
-  // Answers how many; fewer than `most`: there are no more.
+  // Forgets at most `most` predictions that ended before `time`, oldest first, and their request
+  // ids. Answers how many; fewer than `most`: there are no more.
   virtual void Prune(absl::Time ended_before, int most, Completion<absl::StatusOr<int>> done) = 0;
 
   // What has been learned of a model, as bytes that only their author understands. Load:
@@ -380,9 +382,10 @@ class Ledger {
   virtual void SaveLearned(std::string model, std::string bytes, Completion<absl::Status> done) = 0;
 };
 
-// ------------------------------------------------------------------------------------------ watching
+// ---------------------------------------------------------------------------------------- watching
 
-// One committed update as `api` wants it on the wire; made once a transition, shared by all watchers.
+// One committed update as `api` wants it on the wire; made once a
+// transition, shared by all watchers.
 class EncodedMessage {
  public:
   virtual ~EncodedMessage() = default;
@@ -440,7 +443,7 @@ class TransitionSink {
                        absl::Span<const std::shared_ptr<Watcher>> watchers) = 0;
 };
 
-// ------------------------------------------------------------------------------------------- events
+// ------------------------------------------------------------------------------------------ events
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 using LogFields = std::vector<std::pair<std::string, std::string>>;
@@ -452,8 +455,8 @@ class Events {
   virtual ~Events() = default;
   // `fields` never hold a key or a prompt.
   virtual void Log(LogLevel, absl::string_view /*message*/, const LogFields& /*fields*/ = {}) {}
-  // outcome: "accepted", "replayed", "rejected", "unresolved", "not_sent", "refused" (by the gateway
-  // itself).
+  // outcome: "accepted", "replayed", "rejected", "unresolved", "not_sent", "refused"
+  // (by the gateway itself).
   virtual void SubmissionFinished(absl::string_view /*outcome*/, absl::Duration /*took*/) {}
   // operation: "create", "get", "list"; status: HTTP status, 0 for none.
   virtual void UpstreamRequest(absl::string_view /*operation*/, int /*http_status*/,
@@ -471,8 +474,8 @@ class Events {
                            absl::Duration /*took*/) {}
   // A video was paid for and is bound to no live prediction.
   virtual void OrphanRecorded() {}
-  // What evidence an UNRESOLVED prediction was decided by: "answer", "webhook", "history", "absence",
-  // "none" (given up).
+  // What evidence an UNRESOLVED prediction was decided by: "answer", "webhook", "history",
+  // "absence", "none" (given up).
   virtual void Reconciled(absl::string_view /*evidence*/) {}
   // How many are UNRESOLVED now.
   virtual void PredictionsUnresolved(int64_t /*count*/) {}

@@ -49,8 +49,8 @@ absl::string_view TransitionSourceName(TransitionSource source) {
 }
 
 std::string CanonicalEncoding(const VideoInput& input) {
-  // Version 1. Every variable part is preceded by its length in bytes, so that no two inputs share an
-  // encoding. std::map keeps the labels sorted.
+  // Version 1. Every variable part is preceded by its length in bytes, so that no two inputs share
+  // an encoding. std::map keeps the labels sorted.
   std::string encoding = "dreamgate-input-1\n";
   const auto append = [&encoding](absl::string_view part) {
     absl::StrAppend(&encoding, part.size(), ":", part, "\n");

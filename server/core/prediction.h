@@ -81,7 +81,8 @@ struct VideoInput {
   friend bool operator==(const VideoInput&, const VideoInput&) = default;
 };
 
-// The versioned canonical encoding: two payloads are equal when these bytes are. Stored and compared.
+// The versioned canonical encoding: two payloads are equal when these bytes
+// are. Stored and compared.
 std::string CanonicalEncoding(const VideoInput& input);
 
 // One committed step in a prediction's life: what changed, and nothing else. Unset means unchanged.
@@ -120,8 +121,8 @@ struct Prediction {
   std::string key_fingerprint;  // which upstream key paid for it; never the key
   absl::Time create_time;
 
-  // Videos paid for beside this prediction or after it had been given up. Found late and no transition:
-  // the one thing that may still change once the state is terminal.
+  // Videos paid for beside this prediction or after it had been given up. Found late and no
+  // transition: the one thing that may still change once the state is terminal.
   std::vector<Output> recovered_outputs;
 
   // Changed by transitions.
@@ -151,7 +152,8 @@ inline PredictionKey KeyOf(const Prediction& prediction) {
 Prediction Apply(Prediction prediction, const Transition& transition);
 
 // A prediction that was never acknowledged to anybody (its POST may still be rejected) is shown to
-// nobody: nothing is shown that could be taken back. It becomes visible when accepted or UNRESOLVED.
+// nobody: nothing is shown that could be taken back. It becomes visible
+// when accepted or UNRESOLVED.
 bool IsVisible(const Prediction& prediction);
 
 }  // namespace dreamgate::core

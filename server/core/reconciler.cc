@@ -28,8 +28,8 @@ absl::Status InTrouble() {
                    {.retry_after = absl::Seconds(5)});
 }
 
-// The state that upstream's word surely stands for. Anything further is for a GET to say: the list may
-// show less of a task than the task itself does.
+// The state that upstream's word surely stands for. Anything further is for a GET to say: the list
+// may show less of a task than the task itself does.
 State StateFor(absl::string_view raw_status) {
   return raw_status.empty() || raw_status == "created" || raw_status == "pending" ||
                  raw_status == "queued"
@@ -60,7 +60,7 @@ void Reconciler::OnUnresolved(const std::shared_ptr<const Prediction>&) {
   AskAfter(std::min(kFirstQuestion, options_.absence_settle_time / 3));
 }
 
-// ------------------------------------------------------------------------------- asking for history
+// ------------------------------------------------------------------------------ asking for history
 
 void Reconciler::AskAfter(absl::Duration delay) {
   const absl::Time due = ports_.clock.Now() + delay;
@@ -223,7 +223,7 @@ void Reconciler::Conclude(bool answered) {
   if (whole_due_ || !tracker_.Unresolved().empty()) AskAfter(delay);
 }
 
-// ------------------------------------------------------------------------------------------ judging
+// ----------------------------------------------------------------------------------------- judging
 
 // An acceptance that the ledger cannot write yet is known all the same.
 void Reconciler::LeaveOutDecided(AttemptReview& review) const {
@@ -344,7 +344,8 @@ void Reconciler::ConcludeAbsence(const StoredAttempt& attempt) {
       submitter_.SendAgain(std::move(committed), next);
       return;
     }
-    // The ledger is in trouble. Should it come to SUBMITTING after all, nothing will have been sent.
+    // The ledger is in trouble. Should it come to SUBMITTING after all,
+    // nothing will have been sent.
     Observation not_sent;
     not_sent.only_in = State::kSubmitting;
     not_sent.transition.state = State::kFailed;

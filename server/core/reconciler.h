@@ -1,5 +1,5 @@
-// Finds out what became of POSTs whose outcome is unknown, by evidence and never by a guess. Owned by
-// Gateway, loop only. The evidence, best first:
+// Finds out what became of POSTs whose outcome is unknown, by evidence and never by a guess. Owned
+// by Gateway, loop only. The evidence, best first:
 //
 //   1. the late answer: the submitter's; here only if the prediction has ended meanwhile
 //   2. a callback that carries the attempt's token
@@ -7,11 +7,12 @@
 //   4. upstream's history shows consistently that there is no such task: absence
 //
 // One question serves all: while predictions are UNRESOLVED, history is read a few times per settle
-// time, and only then the ledger is asked which of its tasks are bound (a task that history shows was
-// created by a POST whose attempt is durable by then). Once an hour the question goes back as far as
-// upstream's retention, for attempts that have been given up.
+// time, and only then the ledger is asked which of its tasks are bound (a task that history shows
+// was created by a POST whose attempt is durable by then). Once an hour the question goes back as
+// far as upstream's retention, for attempts that have been given up.
 //
-// A task that turns up for a prediction which has ended, or goes on with another attempt, is an orphan.
+// A task that turns up for a prediction which has ended, or goes on with
+// another attempt, is an orphan.
 #ifndef DREAMGATE_SERVER_CORE_RECONCILER_H_
 #define DREAMGATE_SERVER_CORE_RECONCILER_H_
 

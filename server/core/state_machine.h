@@ -1,7 +1,7 @@
 // The life of a prediction and of its attempts, as two tables, and where a crash at any point of it
-// leads back to. Everything that changes a prediction asks here: the tracker before it proposes, the
-// ledger before it writes, the submitter when it takes over what a dead process left. Pure functions,
-// any thread.
+// leads back to. Everything that changes a prediction asks here: the tracker before it
+// proposes, the ledger before it writes, the submitter when it takes over what a dead process
+// left. Pure functions, any thread.
 //
 //   prediction      may become
 //   QUEUED          SUBMITTING FAILED CANCELLED
@@ -21,7 +21,8 @@
 //   ORPHANED        nothing
 //
 // A task that an attempt has created belongs to the prediction (ACCEPTED) or, if the prediction has
-// ended or gone on with another attempt by then, to nobody (ORPHANED): it was paid for, so it is kept.
+// ended or gone on with another attempt by then, to nobody (ORPHANED): it was
+// paid for, so it is kept.
 #ifndef DREAMGATE_SERVER_CORE_STATE_MACHINE_H_
 #define DREAMGATE_SERVER_CORE_STATE_MACHINE_H_
 
@@ -69,8 +70,8 @@ absl::string_view AttemptResultName(AttemptResult result);
 // `from` unset: the attempt is open, nothing is known of it.
 bool IsLegalAttemptResult(std::optional<AttemptResult> from, AttemptResult to);
 
-// What a process does with a prediction that an earlier one left in this state, whatever it was doing
-// when it ended: nothing is sent again on a guess.
+// What a process does with a prediction that an earlier one left in this state, whatever it was
+// doing when it ended: nothing is sent again on a guess.
 enum class Recovery {
   kWithdraw,   // never sent, never acknowledged: the caller's retry begins anew
   kReconcile,  // the POST may have left: becomes (or stays) UNRESOLVED, evidence decides

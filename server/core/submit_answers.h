@@ -1,5 +1,6 @@
-// What the callers of a submission are told: the errors of those that end without a prediction, each with
-// what to do next, and what a refusal by upstream means. Pure functions, used by Submitter.
+// What the callers of a submission are told: the errors of those that end without a
+// prediction, each with what to do next, and what a refusal by upstream means. Pure
+// functions, used by Submitter.
 #ifndef DREAMGATE_SERVER_CORE_SUBMIT_ANSWERS_H_
 #define DREAMGATE_SERVER_CORE_SUBMIT_ANSWERS_H_
 

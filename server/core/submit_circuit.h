@@ -1,7 +1,7 @@
-// Upstream's circuit as its POSTs show it. Every POST that may have created a task and did not say so may
-// be billed, so while upstream fails all of them only probes leave, and every other submission is
-// refused with the reason of the latest failure. On the caller's time, as CircuitBreaker is. Owned by
-// Submitter, loop only.
+// Upstream's circuit as its POSTs show it. Every POST that may have created a task and did not say
+// so may be billed, so while upstream fails all of them only probes leave, and every other
+// submission is refused with the reason of the latest failure. On the caller's time, as
+// CircuitBreaker is. Owned by Submitter, loop only.
 #ifndef DREAMGATE_SERVER_CORE_SUBMIT_CIRCUIT_H_
 #define DREAMGATE_SERVER_CORE_SUBMIT_CIRCUIT_H_
 

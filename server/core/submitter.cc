@@ -92,8 +92,8 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
 
   if (const auto found = flights_.find(key); found != flights_.end()) {
     Flight& flight = *found->second;
-    // Until the ledger has answered, the request_id may be held by an earlier flight, and this payload
-    // may be the one that has it.
+    // Until the ledger has answered, the request_id may be held by an earlier flight, and this
+    // payload may be the one that has it.
     const bool undecided =
         flight.phase == Flight::Phase::kReserving && flight.canonical != canonical;
     if (flight.withdrawing || undecided) {
@@ -212,7 +212,8 @@ void Submitter::Begin(const std::shared_ptr<Flight>& flight) {
   }
 }
 
-// SUBMITTING must be durable before the POST: after a crash a QUEUED prediction counts as never sent.
+// SUBMITTING must be durable before the POST: after a crash a QUEUED
+// prediction counts as never sent.
 void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
   flight->phase = Flight::Phase::kLeavingQueue;
   DREAMGATE_FAILPOINT("submit.leaving_queue");
@@ -250,8 +251,8 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
     OnKeyChanged(flight);
     return;
   }
-  // What was queued, or is to be tried again, meets the circuit here. A further attempt after evidence of
-  // absence is rare and not its callers' to repeat: it goes, and is a probe.
+  // What was queued, or is to be tried again, meets the circuit here. A further attempt after
+  // evidence of absence is rare and not its callers' to repeat: it goes, and is a probe.
   const absl::Time now = ports_.clock.Now();
   if (!flight->known && !circuit_.MayCall(now)) {
     TurnAway(flight);
@@ -442,7 +443,8 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
   StopWaiting(flight);
   // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.
   if (ReasonOf(error) == Reason::kLedgerUnavailable) AnswerCallers(flight, error);
-  // An error that will be remembered is not heard before it is: a crash would make a prediction of it.
+  // An error that will be remembered is not heard before it is: a crash would
+  // make a prediction of it.
   absl::Status unrecorded = remember ? AnswerUnrecorded() : error;
   DREAMGATE_FAILPOINT("submit.withdrawing");
   RejectRequest request;

@@ -2,11 +2,11 @@
 // record what became of it, and only then answer the caller. Owned by Gateway, loop only.
 //
 // The rule that keeps money safe: a POST leaves only after its reservation (and, from QUEUED, the
-// SUBMITTING transition) is committed, and nothing is sent twice unless upstream's client vouches that
-// no byte of the first try left.
+// SUBMITTING transition) is committed, and nothing is sent twice unless upstream's client vouches
+// that no byte of the first try left.
 //
-// Every POST whose outcome is unknown may be billed. So while upstream fails all of them, a circuit lets
-// only probes through, and every other submission is given back before it is sent.
+// Every POST whose outcome is unknown may be billed. So while upstream fails all of them, a circuit
+// lets only probes through, and every other submission is given back before it is sent.
 #ifndef DREAMGATE_SERVER_CORE_SUBMITTER_H_
 #define DREAMGATE_SERVER_CORE_SUBMITTER_H_
 
@@ -43,8 +43,9 @@ class Submitter {
   // Brings what an earlier process left behind to a state that is known to be true.
   void Recover(const Unfinished& left_behind);
 
-  // Sends the POST of a further attempt, which the ledger knows of already: `prediction` is SUBMITTING
-  // with it. Callers know the prediction, so whatever becomes of the POST becomes its state.
+  // Sends the POST of a further attempt, which the ledger knows of already:
+  // `prediction` is SUBMITTING with it. Callers know the prediction, so whatever
+  // becomes of the POST becomes its state.
   void SendAgain(std::shared_ptr<const Prediction> prediction, Attempt attempt);
 
   // True while a POST for this prediction may still be answered.
@@ -78,7 +79,8 @@ class Submitter {
   void SubmitSuccessors(Flight& flight);
   // Answers a call that gets no flight of its own.
   void Refuse(Completion<absl::StatusOr<SubmitAnswer>> done, absl::Status error);
-  // Records a state and answers with what was committed. `unless_bound`: not if a task has been found.
+  // Records a state and answers with what was committed. `unless_bound`: not
+  // if a task has been found.
   void Record(const std::shared_ptr<Flight>& flight, Transition transition, AttemptOutcome outcome,
               bool unless_bound = false);
   void RecordUnresolved(const std::shared_ptr<Flight>& flight, TransitionSource source,
@@ -98,8 +100,8 @@ class Submitter {
 
   void AnswerCallers(const std::shared_ptr<Flight>& flight,
                      absl::StatusOr<std::shared_ptr<const Prediction>> result);
-  // The request_id is the ledger's from here on. Comes before the answers, because a caller may come
-  // back from inside its completion.
+  // The request_id is the ledger's from here on. Comes before the answers, because a caller may
+  // come back from inside its completion.
   void Land(const std::shared_ptr<Flight>& flight);
   // A slot is taken until the flight has landed and its POST is off the wire.
   void FreeSlot(Flight& flight);

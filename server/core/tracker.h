@@ -34,10 +34,11 @@ struct Observation {
   // Called once with the committed state that resulted: this observation's, or the one that made it
   // obsolete. If the ledger is in trouble, at once with the last committed state. May be empty.
   Completion<std::shared_ptr<const Prediction>> done;
-  // In ledger trouble: true, it is written as soon as the ledger can, and whoever `done` has told may
-  // rely on it; false, it is dropped.
+  // In ledger trouble: true, it is written as soon as the ledger can, and whoever `done` has told
+  // may rely on it; false, it is dropped.
   bool insist = true;
-  // The only state it holds in, for what was concluded from that state. Unset: wherever it is legal.
+  // The only state it holds in, for what was concluded from that state.
+  // Unset: wherever it is legal.
   std::optional<State> only_in = std::nullopt;
   // It does not hold once the prediction has a task.
   bool unless_bound = false;
@@ -69,8 +70,8 @@ class Tracker final : public LookObserver {
   void Adopt(std::shared_ptr<const Prediction> prediction);
   // Observations of predictions that are not followed (any more) are dropped and counted.
   void Record(const PredictionKey& key, Observation observation);
-  // What somebody has just read from the ledger. It is news if a write that had failed is durable all
-  // the same; without it, a reader of the ledger would be ahead of a reader of this tracker.
+  // What somebody has just read from the ledger. It is news if a write that had failed is durable
+  // all the same; without it, a reader of the ledger would be ahead of a reader of this tracker.
   void Learn(const std::shared_ptr<const Prediction>& durable);
   // The same state with more known about it (recovered outputs).
   void Refresh(const std::shared_ptr<const Prediction>& richer);
@@ -79,8 +80,8 @@ class Tracker final : public LookObserver {
 
   // The last committed state of a followed prediction, else null.
   std::shared_ptr<const Prediction> Find(const PredictionKey& key) const;
-  // True while a caller has been told OK although the ledger could not yet write why; or may have been
-  // told so by the process that left the prediction behind.
+  // True while a caller has been told OK although the ledger could not yet write why; or may have
+  // been told so by the process that left the prediction behind.
   bool AcknowledgedEarly(const PredictionKey& key) const;
   void MarkAcknowledgedEarly(const PredictionKey& key);
 

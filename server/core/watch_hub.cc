@@ -199,7 +199,8 @@ void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
   feed.watchers.push_back(std::move(newcomer.watcher));
   ++watchers_;
   if (feed.watchers.size() == 1) tracker_->poller().SetWatched(feed.key, true);
-  // The first heartbeat at a random second of the interval, so that streams opened together beat apart.
+  // The first heartbeat at a random second of the interval, so that streams
+  // opened together beat apart.
   HangOnWheel(watcher, 1 + static_cast<int64_t>(ports_.random.Draw() % watcher.heartbeat_seconds_));
   StartTicking();
 }

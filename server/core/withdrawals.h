@@ -1,5 +1,5 @@
-// Takes back what was reserved and will not be sent, or was refused upstream, so that callers never see
-// it and its request_id is free or remembered as rejected. Owned by Submitter, loop only.
+// Takes back what was reserved and will not be sent, or was refused upstream, so that callers never
+// see it and its request_id is free or remembered as rejected. Owned by Submitter, loop only.
 #ifndef DREAMGATE_SERVER_CORE_WITHDRAWALS_H_
 #define DREAMGATE_SERVER_CORE_WITHDRAWALS_H_
 
@@ -24,8 +24,8 @@ class Withdrawals {
   explicit Withdrawals(const Ports& ports) : ports_(ports) {}
 
   // Tries until the ledger has answered, and calls `tried` after every try. An error other than
-  // LEDGER_UNAVAILABLE is final: there is nothing to reject because the reservation never took effect,
-  // or what was reserved has been shown meanwhile.
+  // LEDGER_UNAVAILABLE is final: there is nothing to reject because the reservation never took
+  // effect, or what was reserved has been shown meanwhile.
   void Withdraw(RejectRequest request, Tried tried) {
     Try(std::move(request), 0, std::move(tried));
   }
