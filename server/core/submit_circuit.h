@@ -33,6 +33,7 @@ class SubmitCircuit {
   // It has been without an answer for too long, which is a failure. OnOutcome may follow.
   void OnTimeout(Call& call, absl::string_view problem, absl::Time now);
 
+  CircuitBreaker::State state() const { return circuit_.state(); }
   // How long until a POST may leave as things stand, in whole milliseconds.
   absl::Duration UntilNextCall(absl::Time now);
 
