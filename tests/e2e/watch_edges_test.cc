@@ -559,6 +559,20 @@ TEST(WatchConnectionTest, AReaderThatStallsSlowsNobodyDownAndMayLeaveDuringItsWr
   EXPECT_EQ(world.Posts(), 1u);
 }
 
+TEST(WatchConnectionTest, AReaderThatStallsIsLetGoOfWhenItsTimeIsOver) {
+  World world({"--max-prompt-chars=100000", "--stream-stall-timeout=1s"});
+  const v1::Prediction prediction =
+      MustSubmit(world.stub(), "id-1", std::string(100'000, 'x'));  // more than gRPC buffers
+  BareWatch stalled(world.server().grpc_port(), Watching(prediction), 100);
+  ASSERT_TRUE(world.OpenStreamsBecome(1));
+  Stream reader(world.stub(), prediction.id(), 0);
+  world.SetStatus(prediction, "completed");
+  ExpectAll(reader, 1, 3);
+  EXPECT_TRUE(Eventually([&] { return world.server().Metric("dreamgate_streams") == "0"; },
+                         absl::Seconds(30)))
+      << "it still holds its place; by default it would for a minute";
+}
+
 TEST(WatchLimitTest, StreamsAreCountedPerPeerAndInTotalAndPlacesComeBack) {
   World world({"--max-streams=3", "--max-streams-per-peer=2"});
   const v1::Prediction prediction = MustSubmit(world.stub(), "id-1");
