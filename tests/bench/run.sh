@@ -2,7 +2,7 @@
 # All our figures: builds the release programs, runs every bench, and prints one table of what they
 # measured, beside floors and peers. A part that fails is named at the end, and the rest still counts.
 #   tests/bench/run.sh [--rounds N] [--only PART] [--full] [--markdown]
-# Parts: watch_bench submit_bench idle_streams poll_tradeoff fault_run peers; about 25 minutes.
+# Parts: watch_bench submit_bench idle_streams poll_tradeoff fault_run peers; about 15 minutes.
 #   --full      holds the idle streams for ten minutes instead of one, and runs the faults against a
 #               large crowd instead of a small one
 #   --markdown  prints the last table as README has it
