@@ -11,6 +11,10 @@ namespace {
 
 constexpr absl::Duration kRetryHint = absl::Seconds(5);
 
+absl::Status LedgerUnavailable(absl::string_view message) {
+  return MakeError(Reason::kLedgerUnavailable, message, {.retry_after = kRetryHint});
+}
+
 }  // namespace
 
 absl::Status RequestIdInUse(const std::string& request_id) {
@@ -26,15 +30,12 @@ absl::Status RequestIdUsedBefore(const std::string& request_id) {
 }
 
 absl::Status EarlierSubmissionUnsettled() {
-  return MakeError(Reason::kLedgerUnavailable,
-                   "an earlier submission with this request_id is still being settled; try again",
-                   {.retry_after = kRetryHint});
+  return LedgerUnavailable(
+      "an earlier submission with this request_id is still being settled; try again");
 }
 
 absl::Status EarlierSubmissionBeingUndone() {
-  return MakeError(Reason::kLedgerUnavailable,
-                   "an earlier call with this request_id is being undone; try again",
-                   {.retry_after = kRetryHint});
+  return LedgerUnavailable("an earlier call with this request_id is being undone; try again");
 }
 
 absl::Status TenantLimitReached(const std::string& tenant, int64_t limit) {
@@ -55,21 +56,16 @@ absl::Status CancelledByCaller() {
 }
 
 absl::Status LedgerInTrouble() {
-  return MakeError(Reason::kLedgerUnavailable,
-                   "durable storage is in trouble; nothing was sent, try again",
-                   {.retry_after = kRetryHint});
+  return LedgerUnavailable("durable storage is in trouble; nothing was sent, try again");
 }
 
 absl::Status LedgerTooSlow() {
-  return MakeError(Reason::kLedgerUnavailable,
-                   "durable storage is too slow; nothing was sent, try again",
-                   {.retry_after = kRetryHint});
+  return LedgerUnavailable("durable storage is too slow; nothing was sent, try again");
 }
 
 absl::Status AnswerUnrecorded() {
-  return MakeError(Reason::kLedgerUnavailable,
-                   "durable storage is in trouble and cannot record upstream's answer; try again",
-                   {.retry_after = kRetryHint});
+  return LedgerUnavailable(
+      "durable storage is in trouble and cannot record upstream's answer; try again");
 }
 
 absl::Status UpstreamUnreachable(absl::string_view problem, absl::Duration until_next_call) {

@@ -288,7 +288,12 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
       GiveBack(flight, "soft timeout", QueueTimeout());
       return;
     case Flight::Phase::kWaiting:
-      GiveBack(flight, "soft timeout", UpstreamNotReachedInTime());
+      if (flight->known) {  // the clock was set back: OnNotSent waits for no later than this
+        StopWaiting(flight);
+        RecordNotCreated(flight, "upstream could not be reached in time");
+      } else {
+        GiveBack(flight, "soft timeout", UpstreamNotReachedInTime());
+      }
       return;
     case Flight::Phase::kSending:
       DREAMGATE_FAILPOINT("submit.soft_timeout");

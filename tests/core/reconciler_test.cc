@@ -793,6 +793,17 @@ TEST_F(ResendTest, WaitingForItsNextTryItEndsWithItsProcess) {
   EXPECT_EQ(world_.upstream.posts_counted, 2) << "nobody is left to send it";
 }
 
+TEST_F(ResendTest, WaitingForItsNextTryWhileTheClockIsSetBackItEndsWithoutATask) {
+  SendAgain();
+  world_.time.Advance(world_.options.submit_soft_timeout - absl::Microseconds(1));
+  world_.clock.error = -absl::Minutes(1);
+  world_.Answer(NotSent());
+  ASSERT_TRUE(world_.Ends(lost_.id, absl::Minutes(1)));
+  EXPECT_EQ(world_.FailureOf(lost_.id), FailureCode::kSubmitNotCreated);
+  EXPECT_EQ(world_.upstream.posts_counted, 2);
+  world_.ExpectNothingLost();
+}
+
 TEST_F(ResendTest, LostAgainAndAbsentAgainItFails) {
   SendAgain();
   world_.Answer(Unknown());

@@ -77,7 +77,7 @@ class World {
   void StartGateway() {
     gateway.reset();
     gateway = std::make_unique<Gateway>(
-        Ports{time, time, time, random, upstream, ledger, sink, events}, options);
+        Ports{clock, time, time, random, upstream, ledger, sink, events}, options);
     gateway->Start([this](absl::Status status) { started = std::move(status); });
   }
   // The process ends here. What is not durable is lost; `ledger_goes_on`: what it was told to write
@@ -174,8 +174,17 @@ class World {
     return watcher;
   }
 
+  // The wall clock, which may be set while timers go on as before.
+  struct WallClock final : Clock {
+    explicit WallClock(const fakes::VirtualTime& steady) : time(steady) {}
+    absl::Time Now() const override { return time.Now() + error; }
+    const fakes::VirtualTime& time;
+    absl::Duration error;
+  };
+
   Options options;
   fakes::VirtualTime time;
+  WallClock clock{time};
   fakes::FakeRandom random;
   fakes::FakeUpstream upstream{time};
   FakeLedger ledger{time};

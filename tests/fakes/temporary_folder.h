@@ -21,7 +21,7 @@ class TemporaryFolder {
   // In `parent`. Without it nothing can be tested: the program ends.
   explicit TemporaryFolder(
       const std::filesystem::path& parent = std::filesystem::temp_directory_path())
-      : path_((parent / "dreamgate-test-XXXXXX").string()) {
+      : path_((parent / ("dreamgate-test-" + std::string(6, 'X'))).string()) {
     if (mkdtemp(path_.data()) != nullptr) return;
     std::perror(("no folder can be made in " + parent.string()).c_str());
     std::exit(1);
