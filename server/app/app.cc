@@ -211,7 +211,7 @@ void App::BuildGateway() {
   delivery_ = std::make_unique<api::WatchDelivery>(
       api::WatchDelivery::Options{.stall_timeout = config_.stream_stall_timeout}, metrics_);
   core::Options options = config_.core;
-  options.callbacks_expected = !config_.webhook_public_url.empty();
+  options.webhooks_expected = !config_.webhook_public_url.empty();
   gateway_ = std::make_unique<core::Gateway>(
       core::Ports{clock_, timers_, executor_, random_, *upstream_, *ledger_, *delivery_, metrics_},
       options);
@@ -261,7 +261,7 @@ absl::Status App::StartWebhookReceiver() {
   auto receiver = web::WebhookReceiver::Start(
       loop_, std::move(options), *std::move(secrets), clock_, metrics_,
       [this](std::string token, std::string upstream_id, core::Completion<absl::Status> done) {
-        gateway_->OnCallback(std::move(token), std::move(upstream_id), std::move(done));
+        gateway_->OnWebhook(std::move(token), std::move(upstream_id), std::move(done));
       });
   if (!receiver.ok()) {
     return Named(

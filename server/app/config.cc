@@ -190,7 +190,7 @@ absl::Status CheckWebhooks(const Config& config) {
         "a certificate and its key must be given together");
   }
   if (config.webhook_public_url.empty()) {
-    // Whoever sets these believes that callbacks are received.
+    // Whoever sets these believes that webhooks are received.
     if (!config.webhook_secret_file.empty()) {
       return Problem("--webhook-secret-file", "needs --webhook-public-url");
     }
@@ -201,7 +201,7 @@ absl::Status CheckWebhooks(const Config& config) {
   }
   if (config.webhook_secret_file.empty()) {
     return Problem("--webhook-public-url",
-                   "needs --webhook-secret-file, to tell WaveSpeed's callbacks from forged ones");
+                   "needs --webhook-secret-file, to tell WaveSpeed's webhooks from forged ones");
   }
   const std::string& host = config.webhook_listen_address.host;
   if (host != "localhost" && !net::IsIpLiteral(host)) {

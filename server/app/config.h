@@ -37,7 +37,7 @@ struct Config {
   std::string tls_client_ca_file;
   std::string callers_file;
 
-  // Callbacks from upstream; without the URL there are none.
+  // Webhooks from upstream; without the URL there are none.
   std::string webhook_public_url;
   HostPort webhook_listen_address{"0.0.0.0", 8080};
   std::string webhook_secret_file;

@@ -164,15 +164,15 @@ void AddWebhooks(Table& table) {
       [](Config& c) -> std::string& { return c.webhook_public_url; }, ParseWebhookUrl);
   table.Add<HostPort>(
       "webhook-listen-address", "HOST:PORT",
-      "Where callbacks arrive. HOST must be an IP address or localhost. Port 0: any free one.",
+      "Where webhooks arrive. HOST must be an IP address or localhost. Port 0: any free one.",
       [](Config& c) -> HostPort& { return c.webhook_listen_address; }, ParseHostPort);
   table.AddFile("webhook-secret-file",
-                "The secret that WaveSpeed signs callbacks with (whsec_...), or two on a line each "
+                "The secret that WaveSpeed signs webhooks with (whsec_...), or two on a line each "
                 "while one takes the other's place. Reread when it changes.",
                 [](Config& c) -> std::string& { return c.webhook_secret_file; });
   table.AddFile(
       "webhook-tls-cert-file",
-      "Certificate chain (PEM) for callbacks. Reread when it or the key changes. Without it they "
+      "Certificate chain (PEM) for webhooks. Reread when it or the key changes. Without it they "
       "come in plain HTTP, from an ingress that ends TLS.",
       [](Config& c) -> std::string& { return c.webhook_tls_cert_file; });
   table.AddFile("webhook-tls-key-file", "Private key (PEM) of that certificate.",

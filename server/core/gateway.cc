@@ -116,7 +116,7 @@ void Gateway::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watche
 
 void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_->Unwatch(watcher); }
 
-void Gateway::OnCallback(std::string attempt_token, std::string upstream_id,
+void Gateway::OnWebhook(std::string attempt_token, std::string upstream_id,
                          Completion<absl::Status> done) {
   // It may be about a prediction that is being taken over, and would look like
   // one that nobody follows.
@@ -126,7 +126,7 @@ void Gateway::OnCallback(std::string attempt_token, std::string upstream_id,
     });
     return;
   }
-  reconciler_->OnCallback(std::move(attempt_token), std::move(upstream_id), std::move(done));
+  reconciler_->OnWebhook(std::move(attempt_token), std::move(upstream_id), std::move(done));
 }
 
 void Gateway::Drain() {

@@ -105,11 +105,11 @@ class Gateway {
   // Forgets the watcher; harmless if it is not (or no longer) known.
   void Unwatch(const std::shared_ptr<Watcher>& watcher);
 
-  // A verified callback for the attempt with this token: evidence that upstream created this task
+  // A verified webhook for the attempt with this token: evidence that upstream created this task
   // for it, whatever the POST was answered. Binds it if need be and looks at the task at once.
   // `done` is called once it is durable: NotFoundError (absl) if no attempt has the token, a
   // MakeError of LEDGER_UNAVAILABLE if upstream should call again.
-  void OnCallback(std::string attempt_token, std::string upstream_id,
+  void OnWebhook(std::string attempt_token, std::string upstream_id,
                   Completion<absl::Status> done);
 
   // Tells every watcher to leave and refuses new submissions and watches with DRAINING. What was

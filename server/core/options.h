@@ -38,8 +38,8 @@ struct Options {
   double gets_per_video = 20;
   // Looks at all predictions together; 0: no limit but upstream's own.
   double max_gets_per_second = 0;
-  // Every task is registered for a callback at its end.
-  bool callbacks_expected = false;
+  // Every task is registered for a webhook at its end.
+  bool webhooks_expected = false;
   // While upstream refuses the key, one GET this often asks whether it is accepted again.
   absl::Duration probe_interval = absl::Seconds(30);
   // How long upstream keeps a task. What is not terminal by then FAILS with UPSTREAM_EXPIRED.

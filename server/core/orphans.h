@@ -33,7 +33,7 @@ class Orphans {
   void Record(const PredictionKey& key, const AttemptOutcome& acceptance,
               Completion<absl::Status> done);
 
-  // A callback has come for the attempt's task. If that is an orphan, it is looked at now.
+  // A webhook has come for the attempt's task. If that is an orphan, it is looked at now.
   void OnAnnounced(const StoredAttempt& attempt);
 
   // How many are looked at, because they have not ended.

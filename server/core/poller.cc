@@ -37,10 +37,10 @@ constexpr absl::Duration kNotFoundInterval = absl::Minutes(5);
 constexpr absl::Duration kInterest = absl::Minutes(1);
 // While nobody waits, looks are this much rarer.
 constexpr int kIdleFactor = 2;
-// GETs a video while callbacks announce every end, the look that each callback brings not counted.
+// GETs a video while webhooks announce every end, the look that each webhook brings not counted.
 // A video is looked at only when most would have ended.
 constexpr double kNetGets = 1.2;
-// So many ends in a row must have been announced before callbacks are relied on.
+// So many ends in a row must have been announced before webhooks are relied on.
 constexpr int kEndsToTrust = 3;
 // The fewest that a schedule can be made for.
 constexpr double kFewestGets = 1.1;
@@ -171,8 +171,8 @@ Heartbeat Poller::HeartbeatFor(const PredictionKey& key) const {
 
 absl::Time Poller::NextDue(const Task& task, absl::Duration last_look) {
   const absl::Duration age = std::max(absl::ZeroDuration(), ports_.clock.Now() - task.accepted);
-  // The start is no news that is worth a look while callbacks do the rest.
-  const bool started = task.current->state == State::kProcessing || CallbacksAnnounce();
+  // The start is no news that is worth a look while webhooks do the rest.
+  const bool started = task.current->state == State::kProcessing || WebhooksAnnounce();
   return task.accepted + ScheduleFor(task).NextLook(age, last_look, started, ports_.random);
 }
 
@@ -420,17 +420,17 @@ void Poller::Learn(const Task& task, const TaskObservation& end) {
 }
 
 void Poller::SetTrust(bool announced) {
-  if (!options_.callbacks_expected) return;
-  const bool relied = CallbacksAnnounce();
+  if (!options_.webhooks_expected) return;
+  const bool relied = WebhooksAnnounce();
   ends_announced_ = announced ? std::min(ends_announced_ + 1, kEndsToTrust) : 0;
-  if (!relied || CallbacksAnnounce()) return;
-  ports_.events.Log(LogLevel::kWarning, "a video ended without a callback; polling at full speed");
+  if (!relied || WebhooksAnnounce()) return;
+  ports_.events.Log(LogLevel::kWarning, "a video ended without a webhook; polling at full speed");
   for (auto& [key, task] : tasks_) {
     BringForward(key, task);
   }
 }
 
-bool Poller::CallbacksAnnounce() const { return ends_announced_ >= kEndsToTrust; }
+bool Poller::WebhooksAnnounce() const { return ends_announced_ >= kEndsToTrust; }
 
 void Poller::SaveLater() {
   if (save_timer_ != nullptr) return;
@@ -449,7 +449,7 @@ const PollSchedule& Poller::ScheduleFor(const Task& task) {
     ForgetSchedules();
     built_ = now;
   }
-  if (CallbacksAnnounce()) return Built(net_schedule_, kNetGets, 1);
+  if (WebhooksAnnounce()) return Built(net_schedule_, kNetGets, 1);
   if (IsOfInterest(task)) return Built(watched_schedule_, options_.gets_per_video, 1);
   return Built(idle_schedule_, options_.gets_per_video / kIdleFactor, kIdleFactor);
 }

@@ -4,7 +4,7 @@
 //
 // Looks are placed by what has been learned of how long videos take (completion_times,
 // poll_schedule), at half the cost while nobody watches, and share one budget (poll_budget). While
-// callbacks announce every end, a rare look is a safety net, and the first end that no callback has
+// webhooks announce every end, a rare look is a safety net, and the first end that no webhook has
 // announced brings back full speed for all. Owned by Tracker, loop only.
 #ifndef DREAMGATE_SERVER_CORE_POLLER_H_
 #define DREAMGATE_SERVER_CORE_POLLER_H_
@@ -57,7 +57,7 @@ class Poller {
   // Somebody has asked for the state: for a while as good as a watcher.
   void Touch(const PredictionKey& key);
   void LookNow(const PredictionKey& key);
-  // A callback tells of news: look at once, and know that callbacks come.
+  // A webhook tells of news: look at once, and know that webhooks come.
   void OnAnnounced(const PredictionKey& key);
 
   // What is known of the looks at it, and when it may end.
@@ -72,7 +72,7 @@ class Poller {
     bool accepted_late = false;  // found by evidence: its age says nothing of others
     bool watched = false;
     absl::Time asked_for = absl::InfinitePast();
-    bool announced = false;  // by a callback, since the look before
+    bool announced = false;  // by a webhook, since the look before
 
     int looks_under_way = 0;
     absl::Duration last_look;  // age at the latest look that found it running
@@ -114,10 +114,10 @@ class Poller {
   void Probe();
   void Resume();
 
-  // What an end teaches: how long videos take, and whether callbacks can be relied on.
+  // What an end teaches: how long videos take, and whether webhooks can be relied on.
   void Learn(const Task& task, const TaskObservation& end);
   void SetTrust(bool announced);
-  bool CallbacksAnnounce() const;
+  bool WebhooksAnnounce() const;
   void SaveLater();
   const PollSchedule& ScheduleFor(const Task& task);
   void ForgetSchedules();
@@ -142,7 +142,7 @@ class Poller {
   absl::Time built_ = absl::InfinitePast();
   std::optional<PollSchedule> watched_schedule_;
   std::optional<PollSchedule> idle_schedule_;
-  std::optional<PollSchedule> net_schedule_;  // while callbacks announce every end
+  std::optional<PollSchedule> net_schedule_;  // while webhooks announce every end
   std::unique_ptr<Timers::Timer> save_timer_;
   int ends_announced_ = 0;  // in a row
 

@@ -71,7 +71,7 @@ class Random {
 
 // ---------------------------------------------------------------------------------------- upstream
 
-// Upstream's task as one answer or callback showed it.
+// Upstream's task as one answer or webhook showed it.
 struct TaskObservation {
   std::string upstream_id;  // never empty, URL-safe
   State state =
@@ -182,7 +182,7 @@ class Upstream {
 // One try to create the task upstream; a row of its own.
 struct Attempt {
   int number = 1;     // from 1
-  std::string token;  // unguessable; ties a callback to this attempt
+  std::string token;  // unguessable; ties a webhook to this attempt
   absl::Time start_time;
 };
 

@@ -364,7 +364,7 @@ void Reconciler::ConcludeAbsence(const StoredAttempt& attempt) {
 
 // -------------------------------------------------------------------------------- other evidence
 
-void Reconciler::OnCallback(std::string attempt_token, std::string upstream_id,
+void Reconciler::OnWebhook(std::string attempt_token, std::string upstream_id,
                             Completion<absl::Status> done) {
   ports_.ledger.FindAttempt(
       std::move(attempt_token),

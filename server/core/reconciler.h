@@ -2,7 +2,7 @@
 // by Gateway, loop only. The evidence, best first:
 //
 //   1. the late answer: the submitter's; here only if the prediction has ended meanwhile
-//   2. a callback that carries the attempt's token
+//   2. a webhook that carries the attempt's token
 //   3. upstream's history shows a task with exactly our input that nobody has
 //   4. upstream's history shows consistently that there is no such task: absence
 //
@@ -45,8 +45,8 @@ class Reconciler final : public EvidenceSink {
   // After what an earlier process left behind has been taken over.
   void Start();
 
-  // See Gateway::OnCallback.
-  void OnCallback(std::string attempt_token, std::string upstream_id,
+  // See Gateway::OnWebhook.
+  void OnWebhook(std::string attempt_token, std::string upstream_id,
                   Completion<absl::Status> done);
 
   void OnUnresolved(const std::shared_ptr<const Prediction>& prediction) override;

@@ -334,7 +334,7 @@ void Submitter::TurnAway(const std::shared_ptr<Flight>& flight) {
 void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected) {
   AttemptOutcome outcome = OutcomeOf(*flight, AttemptResult::kRejected, rejected.message);
   outcome.http_status = rejected.http_status;
-  // A callback may have shown the task already, and evidence wins over a refusal.
+  // A webhook may have shown the task already, and evidence wins over a refusal.
   if (flight->known || !tracker_.TaskOf(KeyOf(*flight->prediction)).empty()) {
     // The caller has the prediction already, so the late refusal is how it ends.
     RecordFailed(flight, FailureFrom(rejected), std::move(outcome));
@@ -471,7 +471,7 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
         const PredictionKey key = KeyOf(*flight->prediction);
         Land(flight);
         if (!written.ok() && !tracker_.TaskOf(key).empty()) {
-          // A callback was faster: the task exists, and evidence wins over a refusal.
+          // A webhook was faster: the task exists, and evidence wins over a refusal.
           AnswerCallers(flight, tracker_.Find(key));
         } else {
           tracker_.Forget(key);

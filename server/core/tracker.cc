@@ -79,7 +79,7 @@ void Tracker::Record(const PredictionKey& key, Observation observation) {
          prospect.upstream_id);
     return;
   }
-  // A callback, and then the answer, may accept the same task.
+  // A webhook, and then the answer, may accept the same task.
   const auto& outcome = observation.attempt_outcome;
   if (outcome && outcome->result == AttemptResult::kAccepted &&
       outcome->upstream_id == prospect.upstream_id) {

@@ -36,18 +36,18 @@ std::optional<absl::Time> TimestampOf(absl::string_view text) {
 }
 
 // In hex, lower case.
-std::string SignatureUnder(absl::string_view secret, const SignedCallback& callback) {
+std::string SignatureUnder(absl::string_view secret, const SignedWebhook& webhook) {
   return crypto::HmacSha256Hex(
       absl::StripPrefix(secret, "whsec_"),
-      absl::StrCat(callback.id, ".", callback.timestamp, ".", callback.body));
+      absl::StrCat(webhook.id, ".", webhook.timestamp, ".", webhook.body));
 }
 
 // Looks at every entry under every secret, whatever fits first.
-bool IsSigned(const SignedCallback& callback, const std::vector<std::string>& secrets) {
+bool IsSigned(const SignedWebhook& webhook, const std::vector<std::string>& secrets) {
   bool fits = false;
   for (const std::string& secret : secrets) {
-    const std::string right = SignatureUnder(secret, callback);
-    for (absl::string_view entry : absl::StrSplit(callback.signatures, ' ', absl::SkipEmpty())) {
+    const std::string right = SignatureUnder(secret, webhook);
+    for (absl::string_view entry : absl::StrSplit(webhook.signatures, ' ', absl::SkipEmpty())) {
       if (!absl::ConsumePrefix(&entry, "v3,")) continue;
       fits |= crypto::ConstantTimeEquals(absl::AsciiStrToLower(entry), right);
     }
@@ -57,20 +57,20 @@ bool IsSigned(const SignedCallback& callback, const std::vector<std::string>& se
 
 }  // namespace
 
-CallbackVerdict JudgeCallback(const SignedCallback& callback,
+WebhookVerdict JudgeWebhook(const SignedWebhook& webhook,
                               const std::vector<std::string>& secrets, absl::Time now) {
-  const std::optional<absl::Time> timestamp = TimestampOf(callback.timestamp);
-  if (callback.id.empty() || callback.id.size() > kLongestId || !timestamp.has_value()) {
-    return CallbackVerdict::kMalformed;
+  const std::optional<absl::Time> timestamp = TimestampOf(webhook.timestamp);
+  if (webhook.id.empty() || webhook.id.size() > kLongestId || !timestamp.has_value()) {
+    return WebhookVerdict::kMalformed;
   }
   // The signature before the age: "stale" then means that upstream did say this, so that it tells of a
   // clock that is wrong or of a replay, and not of a stranger.
-  if (!IsSigned(callback, secrets)) return CallbackVerdict::kForged;
-  const bool in_time = absl::AbsDuration(now - *timestamp) <= kCallbackTolerance;
-  return in_time ? CallbackVerdict::kGenuine : CallbackVerdict::kStale;
+  if (!IsSigned(webhook, secrets)) return WebhookVerdict::kForged;
+  const bool in_time = absl::AbsDuration(now - *timestamp) <= kWebhookTolerance;
+  return in_time ? WebhookVerdict::kGenuine : WebhookVerdict::kStale;
 }
 
-absl::StatusOr<Callback> ParseCallback(absl::string_view body) {
+absl::StatusOr<Webhook> ParseWebhook(absl::string_view body) {
   const absl::StatusOr<json::value> document = ParseJson(body);
   if (!document.ok()) return document.status();
   const json::object* object = ObjectOf(*document);
@@ -80,7 +80,7 @@ absl::StatusOr<Callback> ParseCallback(absl::string_view body) {
   const json::object* task = bare ? object : ObjectMember(object, "data");
   const absl::string_view id = TextMember(task, "id");
   if (!IsSafeTaskId(id)) return absl::InvalidArgumentError("no task with a usable id");
-  return Callback{std::string(id), RawStatusOf(*task, {})};
+  return Webhook{std::string(id), RawStatusOf(*task, {})};
 }
 
 }  // namespace dreamgate::wavespeed

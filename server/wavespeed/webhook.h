@@ -1,4 +1,4 @@
-// WaveSpeed's callbacks: the text that is signed, the rules by which one is believed, and the little
+// WaveSpeed's webhooks: the text that is signed, the rules by which one is believed, and the little
 // that is read from its body. Pure functions, any thread.
 //
 // The signature is HMAC-SHA256 over "{webhook-id}.{webhook-timestamp}.{raw body}". Its key is the
@@ -16,18 +16,18 @@
 
 namespace dreamgate::wavespeed {
 
-// How far a callback's timestamp may be from our clock, both ways.
-inline constexpr absl::Duration kCallbackTolerance = absl::Seconds(300);
+// How far a webhook's timestamp may be from our clock, both ways.
+inline constexpr absl::Duration kWebhookTolerance = absl::Seconds(300);
 
-// A callback as received.
-struct SignedCallback {
+// A webhook as received.
+struct SignedWebhook {
   absl::string_view id;          // webhook-id
   absl::string_view timestamp;   // webhook-timestamp: Unix seconds
   absl::string_view signatures;  // webhook-signature: "v3,<hex>", several with spaces between
   absl::string_view body;        // every byte of it
 };
 
-enum class CallbackVerdict {
+enum class WebhookVerdict {
   kGenuine,
   kMalformed,  // the id or the timestamp is nothing that upstream would sign
   kForged,     // no signature that counts fits any of the secrets
@@ -36,17 +36,17 @@ enum class CallbackVerdict {
 
 // Believes what one of `secrets` has signed. Takes a time that does not tell how much of a signature
 // was right.
-CallbackVerdict JudgeCallback(const SignedCallback& callback,
+WebhookVerdict JudgeWebhook(const SignedWebhook& webhook,
                               const std::vector<std::string>& secrets, absl::Time now);
 
-// What a callback is evidence of: that this task exists. What it has come to is for a GET to say.
-struct Callback {
+// What a webhook is evidence of: that this task exists. What it has come to is for a GET to say.
+struct Webhook {
   std::string upstream_id;  // safe in a path
   std::string raw_status;   // short text for people; may be empty
 };
 
 // Reads a bare task, or one in an envelope. InvalidArgument if it is not JSON or names no usable id.
-absl::StatusOr<Callback> ParseCallback(absl::string_view body);
+absl::StatusOr<Webhook> ParseWebhook(absl::string_view body);
 
 }  // namespace dreamgate::wavespeed
 

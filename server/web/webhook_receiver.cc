@@ -90,13 +90,13 @@ struct WebhookReceiver::Listener : std::enable_shared_from_this<WebhookReceiver:
 
   Listener(net::Loop& on_loop, WebhookOptions with_options,
            std::unique_ptr<WebhookSecrets> with_secrets, core::Clock& with_clock,
-           core::Events& with_events, OnCallback with_callback)
+           core::Events& with_events, OnWebhook with_webhook)
       : loop(on_loop),
         options(std::move(with_options)),
         secrets(std::move(with_secrets)),
         clock(with_clock),
         events(with_events),
-        on_callback(std::move(with_callback)) {}
+        on_webhook(std::move(with_webhook)) {}
 
   void ServeOnLoop();
   void CloseOnLoop();
@@ -108,7 +108,7 @@ struct WebhookReceiver::Listener : std::enable_shared_from_this<WebhookReceiver:
   const std::unique_ptr<WebhookSecrets> secrets;
   core::Clock& clock;
   core::Events& events;
-  OnCallback on_callback;
+  OnWebhook on_webhook;
   std::shared_ptr<Acceptor> acceptor;
   bool closed = false;
   std::set<Connection*> connections;
@@ -251,7 +251,7 @@ class WebhookReceiver::Listener::Connection
                           {{"upstream_id", evidence.upstream_id}, {"status", evidence.raw_status}});
     recording_ = true;
     ArmDeadline();
-    listener_->on_callback(
+    listener_->on_webhook(
         std::move(evidence.attempt_token), std::move(evidence.upstream_id),
         [self = shared_from_this()](const absl::Status& recorded) { self->OnRecorded(recorded); });
   }
@@ -368,18 +368,18 @@ void WebhookReceiver::Listener::Report(const WebhookRefusal& refusal) {
   const auto [last, first] = last_warnings.try_emplace(refusal.outcome, now);
   if (!first && now - last->second < kLogInterval) return;
   last->second = now;
-  events.Log(core::LogLevel::kWarning, "a webhook callback was refused",
+  events.Log(core::LogLevel::kWarning, "a webhook was refused",
              {{"outcome", std::string(refusal.outcome)}, {"reason", std::string(refusal.text)}});
 }
 
 absl::StatusOr<std::unique_ptr<WebhookReceiver>> WebhookReceiver::Start(
     net::Loop& loop, WebhookOptions options, std::unique_ptr<WebhookSecrets> secrets,
-    core::Clock& clock, core::Events& events, OnCallback on_callback) {
+    core::Clock& clock, core::Events& events, OnWebhook on_webhook) {
   absl::StatusOr<std::shared_ptr<Acceptor>> acceptor =
       Acceptor::Bind(loop, options.host, options.port);
   if (!acceptor.ok()) return acceptor.status();
   auto listener = std::make_shared<Listener>(loop, std::move(options), std::move(secrets), clock,
-                                             events, std::move(on_callback));
+                                             events, std::move(on_webhook));
   listener->acceptor = *std::move(acceptor);
   loop.Post([listener] { listener->ServeOnLoop(); });
   return std::unique_ptr<WebhookReceiver>(new WebhookReceiver(loop, std::move(listener)));

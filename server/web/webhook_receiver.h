@@ -34,17 +34,17 @@ struct WebhookOptions {
 
 class WebhookReceiver {
  public:
-  // core::Gateway::OnCallback, called on the loop for each genuine callback.
-  using OnCallback = absl::AnyInvocable<void(std::string attempt_token, std::string upstream_id,
+  // core::Gateway::OnWebhook, called on the loop for each genuine webhook.
+  using OnWebhook = absl::AnyInvocable<void(std::string attempt_token, std::string upstream_id,
                                              core::Completion<absl::Status> done)>;
 
   // Binds and listens before it returns; serves once the loop runs. Unavailable if the address cannot
   // be bound, InvalidArgument if it is none. `loop`, `clock` and `events` are borrowed.
   static absl::StatusOr<std::unique_ptr<WebhookReceiver>> Start(
       net::Loop& loop, WebhookOptions options, std::unique_ptr<WebhookSecrets> secrets,
-      core::Clock& clock, core::Events& events, OnCallback on_callback);
+      core::Clock& clock, core::Events& events, OnWebhook on_webhook);
 
-  // Closes the listener and every connection, and waits until the loop has done so; `on_callback` is
+  // Closes the listener and every connection, and waits until the loop has done so; `on_webhook` is
   // not called after that. What is being recorded then goes unanswered, so upstream calls again.
   // Not to be called on the loop; the loop must run or have been stopped.
   ~WebhookReceiver();

@@ -82,22 +82,22 @@ std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const WebhookHead& he
                                                            absl::string_view body,
                                                            const WebhookContext& context) {
   if (const auto refusal = JudgeWebhookHead(head, context.path)) return *refusal;
-  const wavespeed::SignedCallback signed_callback{ValueOf(head, kId), ValueOf(head, kTimestamp),
+  const wavespeed::SignedWebhook signed_webhook{ValueOf(head, kId), ValueOf(head, kTimestamp),
                                                   ValueOf(head, kSignature), body};
-  switch (wavespeed::JudgeCallback(signed_callback, context.secrets, context.now)) {
-    case wavespeed::CallbackVerdict::kGenuine: break;
-    case wavespeed::CallbackVerdict::kMalformed:
+  switch (wavespeed::JudgeWebhook(signed_webhook, context.secrets, context.now)) {
+    case wavespeed::WebhookVerdict::kGenuine: break;
+    case wavespeed::WebhookVerdict::kMalformed:
       return Malformed(400, "bad webhook-id or webhook-timestamp");
-    case wavespeed::CallbackVerdict::kForged:
+    case wavespeed::WebhookVerdict::kForged:
       return WebhookRefusal{webhook_outcome::kForged, 403, "the signature does not fit"};
-    case wavespeed::CallbackVerdict::kStale:
+    case wavespeed::WebhookVerdict::kStale:
       return WebhookRefusal{webhook_outcome::kStale, 403,
                             "the timestamp is too far from this server's clock"};
   }
-  absl::StatusOr<wavespeed::Callback> callback = wavespeed::ParseCallback(body);
-  if (!callback.ok()) return Malformed(400, "the body is no task");
+  absl::StatusOr<wavespeed::Webhook> webhook = wavespeed::ParseWebhook(body);
+  if (!webhook.ok()) return Malformed(400, "the body is no task");
   return WebhookEvidence{std::string(*TokenIn(head.target, context.path)),
-                         std::move(callback->upstream_id), std::move(callback->raw_status)};
+                         std::move(webhook->upstream_id), std::move(webhook->raw_status)};
 }
 
 }  // namespace dreamgate::web

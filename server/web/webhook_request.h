@@ -1,4 +1,4 @@
-// Whether an HTTP request is a callback of upstream, and of what it is evidence then: all of the
+// Whether an HTTP request is a webhook of upstream, and of what it is evidence then: all of the
 // receiver's judgement and none of its sockets. Pure functions, any thread.
 #ifndef DREAMGATE_SERVER_WEB_WEBHOOK_REQUEST_H_
 #define DREAMGATE_SERVER_WEB_WEBHOOK_REQUEST_H_
@@ -19,7 +19,7 @@ namespace webhook_outcome {
 inline constexpr absl::string_view kAccepted = "accepted";
 inline constexpr absl::string_view kForged = "forged";            // not signed with our secret
 inline constexpr absl::string_view kStale = "stale";              // signed, at another time
-inline constexpr absl::string_view kMalformed = "malformed";      // no callback at all
+inline constexpr absl::string_view kMalformed = "malformed";      // no webhook at all
 inline constexpr absl::string_view kOversize = "oversize";        // body or header
 inline constexpr absl::string_view kUnknown = "unknown";          // genuine, for no attempt of ours
 inline constexpr absl::string_view kUnavailable = "unavailable";  // not recorded: come again
@@ -56,8 +56,8 @@ struct WebhookContext {
 // What can be refused before the body has come. `path` as in WebhookContext.
 std::optional<WebhookRefusal> JudgeWebhookHead(const WebhookHead& head, absl::string_view path);
 
-// The whole request. A callback carries evidence, not state: of its body the task's id is all that
-// goes on, and one GET brings the truth. That makes a replay of a genuine callback, within the
+// The whole request. A webhook carries evidence, not state: of its body the task's id is all that
+// goes on, and one GET brings the truth. That makes a replay of a genuine webhook, within the
 // tolerance or as one of upstream's own redeliveries, harmless without a memory of what was seen:
 // binding the same task to the same attempt again changes nothing.
 std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const WebhookHead& head,

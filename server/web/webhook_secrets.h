@@ -1,4 +1,4 @@
-// The secrets that upstream signs callbacks with, from a file that may be replaced while we run (a
+// The secrets that upstream signs webhooks with, from a file that may be replaced while we run (a
 // mounted secret). Owned by WebhookReceiver, used on the loop only. No secret ever appears in a
 // Status or a log.
 #ifndef DREAMGATE_SERVER_WEB_WEBHOOK_SECRETS_H_

@@ -1,4 +1,4 @@
-// When tasks are looked at: learned, shared under a budget, and seldom while callbacks do the work.
+// When tasks are looked at: learned, shared under a budget, and seldom while webhooks do the work.
 #include "server/core/poller.h"
 
 #include <gtest/gtest.h>
@@ -27,18 +27,18 @@ class PollerTest : public testing::Test {
     };
   }
 
-  // Looks that one video cost, from its submission to its end; `callback`: it is announced.
-  int MakeOne(bool callback) {
+  // Looks that one video cost, from its submission to its end; `webhook`: it is announced.
+  int MakeOne(bool webhook) {
     const std::string name = "video" + std::to_string(made_++);
     const auto call = world_.Submit(name, name);
     const std::string id = call->id();
     const auto watcher = world_.Watch(id);
     world_.time.Advance(takes_);
-    if (callback && !IsTerminal(world_.StateOf(id))) {
+    if (webhook && !IsTerminal(world_.StateOf(id))) {
       const std::vector<StoredAttempt> attempts = world_.ledger.Attempts();
       for (const StoredAttempt& attempt : attempts) {
         if (attempt.upstream_id == name) {
-          world_.gateway->OnCallback(attempt.attempt.token, name, [](const absl::Status&) {});
+          world_.gateway->OnWebhook(attempt.attempt.token, name, [](const absl::Status&) {});
         }
       }
     }
@@ -60,26 +60,26 @@ TEST_F(PollerTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSameLooks
   const auto mean_delay_of_five = [this] {
     absl::Duration sum;
     for (int i = 0; i < 5; ++i) {
-      EXPECT_LE(MakeOne(/*callback=*/false), 30);
+      EXPECT_LE(MakeOne(/*webhook=*/false), 30);
       sum += delay_;
     }
     return sum / 5;
   };
   const absl::Duration before = mean_delay_of_five();
-  for (int i = 0; i < 60; ++i) MakeOne(/*callback=*/false);
+  for (int i = 0; i < 60; ++i) MakeOne(/*webhook=*/false);
   EXPECT_LT(mean_delay_of_five(), before);
 }
 
 TEST_F(PollerTest, WhatIsLearnedOutlivesTheProcess) {
-  for (int i = 0; i < 30; ++i) MakeOne(/*callback=*/false);
+  for (int i = 0; i < 30; ++i) MakeOne(/*webhook=*/false);
   const auto call = world_.Submit("one more", "one more");
   world_.time.Advance(absl::Minutes(2));
   ASSERT_EQ(world_.ledger.learned().size(), 1u);
-  const int looks = MakeOne(/*callback=*/false);
+  const int looks = MakeOne(/*webhook=*/false);
   world_.Crash();
   world_.StartGateway();
   world_.time.Advance(absl::Seconds(1));
-  EXPECT_NEAR(MakeOne(/*callback=*/false), looks, 4);
+  EXPECT_NEAR(MakeOne(/*webhook=*/false), looks, 4);
 }
 
 TEST_F(PollerTest, SpoiltBytesAreNothingLearned) {
@@ -87,37 +87,37 @@ TEST_F(PollerTest, SpoiltBytesAreNothingLearned) {
   world_.time.RunDue();
   world_.Crash();
   world_.StartGateway();
-  EXPECT_GT(MakeOne(/*callback=*/false), 1);
+  EXPECT_GT(MakeOne(/*webhook=*/false), 1);
 }
 
-class CallbackPaceTest : public PollerTest {
+class WebhookPaceTest : public PollerTest {
  protected:
-  CallbackPaceTest() : PollerTest(WithCallbacks()) {}
+  WebhookPaceTest() : PollerTest(WithWebhooks()) {}
 
  private:
-  static Options WithCallbacks() {
+  static Options WithWebhooks() {
     Options options;
-    options.callbacks_expected = true;
+    options.webhooks_expected = true;
     return options;
   }
 };
 
-TEST_F(CallbackPaceTest, WhileCallbacksAnnounceEveryEndAVideoCostsTwoLooksAtMost) {
-  for (int i = 0; i < 40; ++i) MakeOne(/*callback=*/true);
+TEST_F(WebhookPaceTest, WhileWebhooksAnnounceEveryEndAVideoCostsTwoLooksAtMost) {
+  for (int i = 0; i < 40; ++i) MakeOne(/*webhook=*/true);
   int looks = 0;
-  for (int i = 0; i < 20; ++i) looks += MakeOne(/*callback=*/true);
+  for (int i = 0; i < 20; ++i) looks += MakeOne(/*webhook=*/true);
   EXPECT_LE(looks, 2 * 20);
   EXPECT_LE(delay_, absl::Seconds(1));
 }
 
-TEST_F(CallbackPaceTest, TheFirstEndWithoutACallbackBringsFullSpeedBack) {
-  for (int i = 0; i < 40; ++i) MakeOne(/*callback=*/true);
-  EXPECT_GE(MakeOne(/*callback=*/false), 1) << "the safety net finds it";
-  EXPECT_GT(MakeOne(/*callback=*/false), 3);
+TEST_F(WebhookPaceTest, TheFirstEndWithoutAWebhookBringsFullSpeedBack) {
+  for (int i = 0; i < 40; ++i) MakeOne(/*webhook=*/true);
+  EXPECT_GE(MakeOne(/*webhook=*/false), 1) << "the safety net finds it";
+  EXPECT_GT(MakeOne(/*webhook=*/false), 3);
   EXPECT_LT(delay_, absl::Seconds(10));
 }
 
-TEST_F(CallbackPaceTest, WhoAsksJustAfterACallbackDoesNotPutTheLookOff) {
+TEST_F(WebhookPaceTest, WhoAsksJustAfterAWebhookDoesNotPutTheLookOff) {
   Options slow = world_.options;
   slow.poll_min_interval = slow.poll_max_interval = absl::Hours(1);
   World world(slow);
@@ -125,18 +125,18 @@ TEST_F(CallbackPaceTest, WhoAsksJustAfterACallbackDoesNotPutTheLookOff) {
   world.upstream.answer_gets = [](const std::string& task) {
     return Shows(task, State::kCompleted);
   };
-  world.gateway->OnCallback(
+  world.gateway->OnWebhook(
       world.ledger.Attempts().front().attempt.token, "u1",
       [&](const absl::Status&) { world.gateway->Get(kTenant, id, [](auto) {}); });
   world.time.Advance(absl::Seconds(1));
   EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
 
-TEST_F(CallbackPaceTest, WhenCallbacksComeAgainTheyAreReliedOnAgain) {
-  for (int i = 0; i < 40; ++i) MakeOne(/*callback=*/true);
-  for (int i = 0; i < 3; ++i) MakeOne(/*callback=*/false);
-  for (int i = 0; i < 5; ++i) MakeOne(/*callback=*/true);
-  EXPECT_LE(MakeOne(/*callback=*/true), 2);
+TEST_F(WebhookPaceTest, WhenWebhooksComeAgainTheyAreReliedOnAgain) {
+  for (int i = 0; i < 40; ++i) MakeOne(/*webhook=*/true);
+  for (int i = 0; i < 3; ++i) MakeOne(/*webhook=*/false);
+  for (int i = 0; i < 5; ++i) MakeOne(/*webhook=*/true);
+  EXPECT_LE(MakeOne(/*webhook=*/true), 2);
 }
 
 TEST(PollerBudgetTest, LooksAtAllTogetherKeepToTheLimit) {

@@ -642,7 +642,7 @@ TEST_F(LateEvidenceTest, ThatNamesTheTaskHistoryHasBoundChangesNothing) {
 TEST_F(LateEvidenceTest, ThatNamesAnotherTaskThanHistoryHasBoundIsAnOrphanBesideIt) {
   world_.account.duration = absl::Minutes(20);
   TimeOut();
-  ASSERT_TRUE(world_.Callback(world_.upstream.creates[0].request.attempt_token, upstream_id_).ok());
+  ASSERT_TRUE(world_.Webhook(world_.upstream.creates[0].request.attempt_token, upstream_id_).ok());
   ASSERT_EQ(world_.Durable(call_->id()).upstream_id, upstream_id_);
   const std::string other = world_.account.Add({"a cat", "16:9", 99});
   world_.Answer(Accepted(other));
@@ -674,7 +674,7 @@ TEST_F(LateEvidenceTest, ARefusalAfterATaskWasBoundChangesNothing) {
 
 TEST_F(LateEvidenceTest, AnAnswerThatNothingWasSentAfterATaskWasBoundSendsNothing) {
   TimeOut();
-  ASSERT_TRUE(world_.Callback(world_.upstream.creates[0].request.attempt_token, upstream_id_).ok());
+  ASSERT_TRUE(world_.Webhook(world_.upstream.creates[0].request.attempt_token, upstream_id_).ok());
   world_.Answer(NotSent());
   world_.time.Advance(absl::Hours(1));
   EXPECT_EQ(world_.Durable(call_->id()).state, State::kCompleted);
@@ -691,19 +691,19 @@ TEST_F(LateEvidenceTest, ARefusalDuringTheSearchEndsIt) {
 }
 
 TEST_F(LateEvidenceTest, AnAcceptanceThatMeetsTheBindingHalfWayIsOneTransition) {
-  // The callback's binding and the late answer at every distance of steps.
+  // The webhook's binding and the late answer at every distance of steps.
   for (int steps = 0; steps < 12; ++steps) {
     ReconcilerWorld world;
     const auto call = world.Submit("r1");
     const std::string upstream_id = world.MakeTask();
     const std::string token = world.upstream.creates[0].request.attempt_token;
     world.time.Advance(world.options.submit_soft_timeout);
-    const auto callback = world.CallbackLater(token, upstream_id);
+    const auto webhook = world.WebhookLater(token, upstream_id);
     for (int i = 0; i < steps; ++i) world.time.Step();
     world.upstream.AnswerCreate(Accepted(upstream_id));
     world.time.RunDue();
-    EXPECT_EQ(callback->answers, 1);
-    EXPECT_TRUE(callback->status.ok()) << callback->status;
+    EXPECT_EQ(webhook->answers, 1);
+    EXPECT_TRUE(webhook->status.ok()) << webhook->status;
     EXPECT_EQ(world.Durable(call->id()).upstream_id, upstream_id);
     EXPECT_THAT(world.ledger.orphans(), IsEmpty()) << steps;
     EXPECT_EQ(world.events.orphans, 0) << steps;
@@ -897,10 +897,10 @@ TEST_F(ResendTest, ALateFirstAttemptBesideARejectedSecondIsAnOrphan) {
   world_.ExpectNothingLost();
 }
 
-TEST_F(ResendTest, ACallbackForTheFirstAttemptWhileTheSecondIsUnderWayIsNotLost) {
+TEST_F(ResendTest, AWebhookForTheFirstAttemptWhileTheSecondIsUnderWayIsNotLost) {
   SendAgain();
   const std::string first = world_.account.Add({"a cat", "16:9", second_.seed});
-  EXPECT_TRUE(world_.Callback(first_, first).ok());
+  EXPECT_TRUE(world_.Webhook(first_, first).ok());
   const std::string second = world_.MakeAndAccept();
   world_.time.Advance(absl::Hours(3));
   EXPECT_EQ(world_.Durable(lost_.id).state, State::kCompleted);
@@ -909,7 +909,7 @@ TEST_F(ResendTest, ACallbackForTheFirstAttemptWhileTheSecondIsUnderWayIsNotLost)
   world_.ExpectNothingLost();
 }
 
-TEST_F(ResendTest, ACallbackForTheFirstThatMeetsTheVerdictHalfWayLeavesTheSecondToItsAnswer) {
+TEST_F(ResendTest, AWebhookForTheFirstThatMeetsTheVerdictHalfWayLeavesTheSecondToItsAnswer) {
   SendAgain();
   const size_t verdict = world_.account.asked.size();  // the reading that proves absence
   int sent_again = 0;
@@ -921,14 +921,14 @@ TEST_F(ResendTest, ACallbackForTheFirstThatMeetsTheVerdictHalfWayLeavesTheSecond
                                         absl::Minutes(6)));
     for (int i = 0; i < steps; ++i) world.time.Step();
     const std::string late = world.account.Add({"a cat", "16:9", world.Durable(lost.id).seed});
-    const auto callback = world.CallbackLater(lost.token, late);
+    const auto webhook = world.WebhookLater(lost.token, late);
     while (world.upstream.posts_counted < 2 && world.time.Step()) {}
     if (world.upstream.posts_counted == 2) {
       world.Answer(Unknown());
       ++sent_again;
     }
     world.time.RunDue();
-    EXPECT_EQ(callback->answers, 1);
+    EXPECT_EQ(webhook->answers, 1);
     ASSERT_TRUE(world.Ends(lost.id, absl::Hours(1)));
     EXPECT_LE(world.upstream.posts_counted, 2);
     world.ExpectNothingLost();
@@ -1107,14 +1107,14 @@ TEST(ReconcilerTest, AnEqualPredictionSubmittedDuringTheQuestionKeepsItsTask) {
   }
 }
 
-// --------------------------------------------------------------------------------------- callbacks
+// --------------------------------------------------------------------------------------- webhooks
 
-TEST(CallbackTest, BeforeTheAnswerItCreatesThePredictionAndTheAnswerAddsNothing) {
+TEST(WebhookTest, BeforeTheAnswerItCreatesThePredictionAndTheAnswerAddsNothing) {
   ReconcilerWorld world;
   const auto call = world.Submit("r1");
   const std::string token = world.upstream.creates[0].request.attempt_token;
   const std::string upstream_id = world.MakeTask();
-  ASSERT_TRUE(world.Callback(token, upstream_id).ok());
+  ASSERT_TRUE(world.Webhook(token, upstream_id).ok());
   const std::string id = world.ledger.All()[0]->id;
   EXPECT_EQ(world.Durable(id).upstream_id, upstream_id);
   EXPECT_EQ(world.Durable(id).history[1].source, TransitionSource::kWebhook);
@@ -1129,13 +1129,13 @@ TEST(CallbackTest, BeforeTheAnswerItCreatesThePredictionAndTheAnswerAddsNothing)
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
-TEST(CallbackTest, BeforeAnAnswerThatIsLostItMakesTheAnswerNeedless) {
+TEST(WebhookTest, BeforeAnAnswerThatIsLostItMakesTheAnswerNeedless) {
   for (const bool rejected : {false, true}) {
     ReconcilerWorld world;
     const auto call = world.Submit("r1");
     const std::string token = world.upstream.creates[0].request.attempt_token;
     const std::string upstream_id = world.MakeTask();
-    ASSERT_TRUE(world.Callback(token, upstream_id).ok());
+    ASSERT_TRUE(world.Webhook(token, upstream_id).ok());
     world.Answer(rejected ? Rejected(Reason::kUpstreamRejected, 400) : Unknown());
     ASSERT_TRUE(call->answered());
     ASSERT_TRUE(call->result.ok()) << "evidence of a task wins: " << call->result.status();
@@ -1146,11 +1146,11 @@ TEST(CallbackTest, BeforeAnAnswerThatIsLostItMakesTheAnswerNeedless) {
   }
 }
 
-TEST(CallbackTest, AnUnresolvedPredictionIsBoundByItsToken) {
+TEST(WebhookTest, AnUnresolvedPredictionIsBoundByItsToken) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
-  ASSERT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+  ASSERT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
   EXPECT_EQ(world.Durable(lost.id).history[2].source, TransitionSource::kWebhook);
   EXPECT_EQ(world.events.reconciled["webhook"], 1);
@@ -1159,22 +1159,22 @@ TEST(CallbackTest, AnUnresolvedPredictionIsBoundByItsToken) {
   EXPECT_EQ(world.Durable(lost.id).state, State::kCompleted);
 }
 
-TEST(CallbackTest, ItIsAnsweredOnlyOnceItIsDurable) {
+TEST(WebhookTest, ItIsAnsweredOnlyOnceItIsDurable) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
   world.ledger.Hold();
-  const auto callback = world.CallbackLater(lost.token, lost.upstream_id);
+  const auto webhook = world.WebhookLater(lost.token, lost.upstream_id);
   world.time.RunDue();
-  EXPECT_EQ(callback->answers, 0);
+  EXPECT_EQ(webhook->answers, 0);
   world.ledger.Release();
   world.time.RunDue();
-  EXPECT_EQ(callback->answers, 1);
-  EXPECT_TRUE(callback->status.ok());
+  EXPECT_EQ(webhook->answers, 1);
+  EXPECT_TRUE(webhook->status.ok());
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
 }
 
-TEST(CallbackTest, RepeatedItChangesNothingButLooksAgain) {
+TEST(WebhookTest, RepeatedItChangesNothingButLooksAgain) {
   ReconcilerWorld world;
   world.account.duration = absl::Hours(1);
   const auto call = world.Submit("r1");
@@ -1183,24 +1183,24 @@ TEST(CallbackTest, RepeatedItChangesNothingButLooksAgain) {
   world.time.Advance(absl::Minutes(1));
   const int64_t sequence = world.Durable(call->id()).sequence;
   const size_t looks = world.account.looks[upstream_id].size();
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(world.Callback(token, upstream_id).ok());
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(world.Webhook(token, upstream_id).ok());
   EXPECT_GT(world.account.looks[upstream_id].size(), looks);
   EXPECT_EQ(world.Durable(call->id()).sequence, sequence);
   EXPECT_EQ(world.events.orphans, 0);
   ASSERT_TRUE(world.Ends(call->id(), absl::Hours(2)));
-  EXPECT_TRUE(world.Callback(token, upstream_id).ok()) << "also after its end";
+  EXPECT_TRUE(world.Webhook(token, upstream_id).ok()) << "also after its end";
   EXPECT_EQ(world.events.orphans, 0);
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
-TEST(CallbackTest, TwoAtOnceAreOneBinding) {
+TEST(WebhookTest, TwoAtOnceAreOneBinding) {
   for (int steps = 0; steps < 8; ++steps) {
     ReconcilerWorld world;
     world.account.inputs_shown = false;
     const auto lost = world.Lose("r1");
-    const auto one = world.CallbackLater(lost.token, lost.upstream_id);
+    const auto one = world.WebhookLater(lost.token, lost.upstream_id);
     for (int i = 0; i < steps; ++i) world.time.Step();
-    const auto two = world.CallbackLater(lost.token, lost.upstream_id);
+    const auto two = world.WebhookLater(lost.token, lost.upstream_id);
     world.time.RunDue();
     EXPECT_TRUE(one->status.ok());
     EXPECT_TRUE(two->status.ok());
@@ -1210,15 +1210,15 @@ TEST(CallbackTest, TwoAtOnceAreOneBinding) {
   }
 }
 
-TEST(CallbackTest, ATokenNobodyHasIsNotFound) {
+TEST(WebhookTest, ATokenNobodyHasIsNotFound) {
   ReconcilerWorld world;
   world.Lose("r1");
-  EXPECT_EQ(world.Callback("nobody's", "u").code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(world.Callback("", "u").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(world.Webhook("nobody's", "u").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(world.Webhook("", "u").code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
-TEST(CallbackTest, ForARejectedAttemptItIsAnOrphanAndTheRejectionStands) {
+TEST(WebhookTest, ForARejectedAttemptItIsAnOrphanAndTheRejectionStands) {
   for (const int status : {400, 402, 429}) {
     ReconcilerWorld world;
     const auto call = world.Submit("r1");
@@ -1227,7 +1227,7 @@ TEST(CallbackTest, ForARejectedAttemptItIsAnOrphanAndTheRejectionStands) {
     world.Answer(
         Rejected(status == 400 ? Reason::kUpstreamRejected : Reason::kUpstreamRateLimited, status));
     ASSERT_FALSE(call->result.ok());
-    EXPECT_TRUE(world.Callback(token, upstream_id).ok());
+    EXPECT_TRUE(world.Webhook(token, upstream_id).ok());
     EXPECT_THAT(world.ledger.orphans(), Contains(Key(upstream_id))) << status;
     EXPECT_EQ(world.events.orphans, 1);
     world.time.Advance(absl::Hours(1));
@@ -1241,7 +1241,7 @@ TEST(CallbackTest, ForARejectedAttemptItIsAnOrphanAndTheRejectionStands) {
   }
 }
 
-TEST(CallbackTest, WhileARejectionWaitsForTheLedgerItWins) {
+TEST(WebhookTest, WhileARejectionWaitsForTheLedgerItWins) {
   ReconcilerWorld world;
   const auto call = world.Submit("r1");
   const std::string token = world.upstream.creates[0].request.attempt_token;
@@ -1249,7 +1249,7 @@ TEST(CallbackTest, WhileARejectionWaitsForTheLedgerItWins) {
   world.ledger.set_writes(FakeLedger::Writes::kFail);
   world.Answer(Rejected(Reason::kUpstreamRejected, 400));
   world.ledger.set_writes(FakeLedger::Writes::kWork);
-  EXPECT_TRUE(world.Callback(token, upstream_id).ok());
+  EXPECT_TRUE(world.Webhook(token, upstream_id).ok());
   world.time.Advance(absl::Hours(2));
   EXPECT_TRUE(call->answered());
   for (const auto& prediction : world.ledger.All()) {
@@ -1258,13 +1258,13 @@ TEST(CallbackTest, WhileARejectionWaitsForTheLedgerItWins) {
   world.ExpectNothingLost();
 }
 
-TEST(CallbackTest, AfterGivingUpItIsAnOrphan) {
+TEST(WebhookTest, AfterGivingUpItIsAnOrphan) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
   ASSERT_TRUE(world.Ends(lost.id));
-  EXPECT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
-  EXPECT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+  EXPECT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
+  EXPECT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
   world.time.Advance(absl::Hours(1));
   EXPECT_EQ(world.events.orphans, 1);
   EXPECT_EQ(world.Durable(lost.id).state, State::kFailed);
@@ -1272,27 +1272,27 @@ TEST(CallbackTest, AfterGivingUpItIsAnOrphan) {
   world.ExpectNothingLost();
 }
 
-TEST(CallbackTest, ForAnOrphanItMakesUsLookAtOnce) {
+TEST(WebhookTest, ForAnOrphanItMakesUsLookAtOnce) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   world.account.duration = absl::Hours(3);
   const auto lost = world.Lose("r1");
   ASSERT_TRUE(world.Ends(lost.id));
-  ASSERT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+  ASSERT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
   world.time.Advance(absl::Hours(3) - absl::Minutes(15));
   world.account.Find(lost.upstream_id).created -= absl::Minutes(30);  // it is ready now
-  EXPECT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+  EXPECT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
   EXPECT_THAT(world.Durable(lost.id).recovered_outputs, ElementsAre(VideoOf(lost.upstream_id)));
   world.ExpectNothingLost();
 }
 
-TEST(CallbackTest, ThatNamesAnotherTaskThanTheBoundOneIsAnOrphan) {
+TEST(WebhookTest, ThatNamesAnotherTaskThanTheBoundOneIsAnOrphan) {
   ReconcilerWorld world;
   const auto call = world.Submit("r1");
   const std::string token = world.upstream.creates[0].request.attempt_token;
   const std::string upstream_id = world.MakeAndAccept();
   const std::string other = world.account.Add({"a cat", "16:9", 99});
-  EXPECT_TRUE(world.Callback(token, other).ok());
+  EXPECT_TRUE(world.Webhook(token, other).ok());
   world.time.Advance(absl::Hours(1));
   EXPECT_EQ(world.Durable(call->id()).upstream_id, upstream_id);
   EXPECT_EQ(world.ResultOf(call->id()), AttemptResult::kAccepted);
@@ -1301,7 +1301,7 @@ TEST(CallbackTest, ThatNamesAnotherTaskThanTheBoundOneIsAnOrphan) {
   world.ExpectNothingLost();
 }
 
-TEST(CallbackTest, InLedgerTroubleUpstreamMustCallAgain) {
+TEST(WebhookTest, InLedgerTroubleUpstreamMustCallAgain) {
   using Writes = FakeLedger::Writes;
   for (const Writes writes : {Writes::kFail, Writes::kWorkButReportFailure, Writes::kWork}) {
     for (const bool given_up : {false, true}) {
@@ -1313,13 +1313,13 @@ TEST(CallbackTest, InLedgerTroubleUpstreamMustCallAgain) {
       }
       world.ledger.set_writes(writes);
       world.ledger.set_reads_work(writes != Writes::kWork);
-      const absl::Status refused = world.Callback(lost.token, lost.upstream_id);
+      const absl::Status refused = world.Webhook(lost.token, lost.upstream_id);
       EXPECT_EQ(ReasonOf(refused), Reason::kLedgerUnavailable) << refused;
       world.time.Advance(absl::Minutes(1));
       world.ledger.set_writes(Writes::kWork);
       world.ledger.set_reads_work(true);
       world.time.Advance(absl::Minutes(1));
-      EXPECT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+      EXPECT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
       world.time.Advance(absl::Hours(2));
       EXPECT_EQ(world.Durable(lost.id).state, given_up ? State::kFailed : State::kCompleted);
       EXPECT_EQ(world.events.orphans, given_up ? 1 : 0);
@@ -1328,37 +1328,37 @@ TEST(CallbackTest, InLedgerTroubleUpstreamMustCallAgain) {
   }
 }
 
-TEST(CallbackTest, AfterARestartTheTokenIsStillKnown) {
+TEST(WebhookTest, AfterARestartTheTokenIsStillKnown) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
   world.Crash();
   world.StartGateway();
   world.time.RunDue();
-  EXPECT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+  EXPECT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
   ASSERT_TRUE(world.Ends(lost.id));
   EXPECT_EQ(world.Durable(lost.id).state, State::kCompleted);
 }
 
-TEST(CallbackTest, InTheMomentOfTheRestartItIsEitherTakenOrToBeRepeated) {
+TEST(WebhookTest, InTheMomentOfTheRestartItIsEitherTakenOrToBeRepeated) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
   world.Crash();
   world.StartGateway();
-  const auto early = world.CallbackLater(lost.token, lost.upstream_id);
+  const auto early = world.WebhookLater(lost.token, lost.upstream_id);
   world.time.RunDue();
   ASSERT_EQ(early->answers, 1);
   if (!early->status.ok()) {
     EXPECT_EQ(ReasonOf(early->status), Reason::kLedgerUnavailable) << early->status;
-    EXPECT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+    EXPECT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
   }
   world.time.Advance(absl::Hours(2));
   EXPECT_EQ(world.Durable(lost.id).state, State::kCompleted);
   world.ExpectNothingLost();
 }
 
-TEST(CallbackTest, BeforeWhatWasLeftBehindIsTakenOverItIsToBeRepeated) {
+TEST(WebhookTest, BeforeWhatWasLeftBehindIsTakenOverItIsToBeRepeated) {
   ReconcilerWorld world;
   world.Submit("r1");
   const std::string token = world.upstream.creates[0].request.attempt_token;
@@ -1368,24 +1368,24 @@ TEST(CallbackTest, BeforeWhatWasLeftBehindIsTakenOverItIsToBeRepeated) {
   world.ledger.Hold();
   world.StartGateway();
   world.time.RunDue();
-  const auto early = world.CallbackLater(token, upstream_id);
+  const auto early = world.WebhookLater(token, upstream_id);
   world.time.RunDue();
   ASSERT_EQ(early->answers, 1);
   EXPECT_EQ(ReasonOf(early->status), Reason::kLedgerUnavailable) << early->status;
   world.ledger.Release();
   world.time.RunDue();
-  EXPECT_TRUE(world.Callback(token, upstream_id).ok());
+  EXPECT_TRUE(world.Webhook(token, upstream_id).ok());
   ASSERT_TRUE(world.Ends(id));
   EXPECT_EQ(world.Durable(id).state, State::kCompleted);
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
-TEST(CallbackTest, WhileTheGatewayDrainsItIsStillTaken) {
+TEST(WebhookTest, WhileTheGatewayDrainsItIsStillTaken) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
   world.gateway->Drain();
-  EXPECT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+  EXPECT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
 }
 
@@ -1441,7 +1441,7 @@ TEST(ReconcilerTest, OrphansAreLookedAtOnAfterARestart) {
   world.account.duration = absl::Hours(10);
   const auto lost = world.Lose("r1");
   ASSERT_TRUE(world.Ends(lost.id));
-  ASSERT_TRUE(world.Callback(lost.token, lost.upstream_id).ok());
+  ASSERT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
   world.Crash();
   world.StartGateway();
   world.time.Advance(absl::Minutes(1));
@@ -1538,11 +1538,11 @@ TEST(ReconcilerTest, AGatewayMayEndWhileTheLedgerHoldsItsReview) {
   const auto lost = world.Lose("r1");
   world.ledger.Hold();
   world.time.Advance(kSoon);
-  const auto callback = world.CallbackLater(lost.token, lost.upstream_id);
+  const auto webhook = world.WebhookLater(lost.token, lost.upstream_id);
   world.gateway.reset();
   world.ledger.Release();
   world.time.Advance(absl::Minutes(5));
-  EXPECT_LE(callback->answers, 1);
+  EXPECT_LE(webhook->answers, 1);
 }
 
 TEST(ReconcilerTest, AGatewayMayEndWhileItFollowsAnOrphan) {
@@ -1551,7 +1551,7 @@ TEST(ReconcilerTest, AGatewayMayEndWhileItFollowsAnOrphan) {
     world.account.inputs_shown = false;
     const auto lost = world.Lose("r1");
     ASSERT_TRUE(world.Ends(lost.id));
-    world.CallbackLater(lost.token, lost.upstream_id);
+    world.WebhookLater(lost.token, lost.upstream_id);
     for (int i = 0; i < steps; ++i) world.time.Step();
     world.gateway.reset();
     world.time.Advance(absl::Minutes(5));
@@ -1750,9 +1750,9 @@ class Life {
     Pass(absl::Milliseconds(1));
   }
   // Upstream calls until it is told that it need not.
-  void Callback(const std::string& token, const std::string& upstream_id) {
+  void Webhook(const std::string& token, const std::string& upstream_id) {
     for (int tries = 0; tries < 4; ++tries) {
-      const auto answer = world.CallbackLater(token, upstream_id);
+      const auto answer = world.WebhookLater(token, upstream_id);
       Pass(absl::Milliseconds(1));
       if (answer->answers == 1 && answer->status.ok()) return;
       Pass(absl::Seconds(30));
@@ -1885,18 +1885,18 @@ const Story kStories[] = {
        if (post) life.Answer(Accepted(task), *post);
        life.Pass(absl::Hours(1));
      }},
-    {"CallbackBeforeTheAnswer", 0, 1,
+    {"WebhookBeforeTheAnswer", 0, 1,
      [](Life& life) {
        const auto post = life.Post("r1");
        if (post) {
          const std::string token = life.world.upstream.creates[*post].request.attempt_token;
          const std::string task = life.Make(*post);
-         life.Callback(token, task);
+         life.Webhook(token, task);
          life.Answer(Accepted(task), *post);
        }
        life.Pass(absl::Minutes(20));
      }},
-    {"CallbackAfterTheAnswerWasLost", 0, 1,
+    {"WebhookAfterTheAnswerWasLost", 0, 1,
      [](Life& life) {
        life.world.account.inputs_shown = false;
        const auto post = life.Post("r1");
@@ -1904,11 +1904,11 @@ const Story kStories[] = {
          const std::string token = life.world.upstream.creates[*post].request.attempt_token;
          const std::string task = life.Make(*post);
          life.Answer(Unknown(), *post);
-         life.Callback(token, task);
+         life.Webhook(token, task);
        }
        life.Pass(absl::Minutes(20));
      }},
-    {"CallbackAfterGivingUp", 0, 1,
+    {"WebhookAfterGivingUp", 0, 1,
      [](Life& life) {
        life.world.account.inputs_shown = false;
        const auto post = life.Post("r1");
@@ -1917,7 +1917,7 @@ const Story kStories[] = {
          const std::string task = life.Make(*post);
          life.Answer(Unknown(), *post);
          life.Pass(absl::Minutes(20));
-         life.Callback(token, task);
+         life.Webhook(token, task);
        }
        life.Pass(absl::Minutes(20));
      }},
@@ -1928,7 +1928,7 @@ const Story kStories[] = {
          const std::string token = life.world.upstream.creates[*post].request.attempt_token;
          const std::string task = life.Make(*post);
          life.Answer(Rejected(Reason::kUpstreamRejected, 400), *post);
-         life.Callback(token, task);
+         life.Webhook(token, task);
        }
        life.Pass(absl::Minutes(20));
      }},
@@ -1942,7 +1942,7 @@ const Story kStories[] = {
        }
        life.PassUntilSentAgain();
        if (life.world.upstream.posts_counted == 2) {
-         life.Callback(token, life.world.account.Add({"r1", "16:9", 5}));
+         life.Webhook(token, life.world.account.Add({"r1", "16:9", 5}));
          if (!life.world.upstream.creates.empty()) life.Answer(Accepted(life.Make(0)));
        }
        life.Pass(absl::Hours(2));

@@ -189,22 +189,22 @@ class ReconcilerWorld : public World {
     return std::nullopt;
   }
 
-  // What a callback was answered.
-  struct CallbackAnswer {
+  // What a webhook was answered.
+  struct WebhookAnswer {
     int answers = 0;
     absl::Status status = absl::UnknownError("not answered");
   };
-  std::shared_ptr<CallbackAnswer> CallbackLater(const std::string& token,
+  std::shared_ptr<WebhookAnswer> WebhookLater(const std::string& token,
                                                 const std::string& upstream_id) {
-    auto answer = std::make_shared<CallbackAnswer>();
-    gateway->OnCallback(token, upstream_id, [answer](absl::Status status) {
+    auto answer = std::make_shared<WebhookAnswer>();
+    gateway->OnWebhook(token, upstream_id, [answer](absl::Status status) {
       ++answer->answers;
       answer->status = std::move(status);
     });
     return answer;
   }
-  absl::Status Callback(const std::string& token, const std::string& upstream_id) {
-    const auto answer = CallbackLater(token, upstream_id);
+  absl::Status Webhook(const std::string& token, const std::string& upstream_id) {
+    const auto answer = WebhookLater(token, upstream_id);
     time.RunDue();
     EXPECT_EQ(answer->answers, 1);
     return answer->status;

@@ -52,7 +52,7 @@ class Server {
   ChildProcess& process() { return *process_; }
   int grpc_port() const { return grpc_port_; }
   int admin_port() const { return admin_port_; }
-  int webhook_port() const { return webhook_port_; }  // 0: it receives no callbacks
+  int webhook_port() const { return webhook_port_; }  // 0: it receives no webhooks
   std::unique_ptr<v1::VideoService::Stub> Stub() const {
     return v1::VideoService::NewStub(NewChannel("127.0.0.1:" + std::to_string(grpc_port_)));
   }

@@ -1,4 +1,4 @@
-// A crowd of watchers on the real server while upstream fails half of all looks, callbacks are lost,
+// A crowd of watchers on the real server while upstream fails half of all looks, webhooks are lost,
 // doubled, late and forged, connections break, readers stall, and the server itself is ended now and
 // then. Round after round, in three scenes each: the faults with one watcher for each prediction, the
 // same with the crowd, and the crowd with an upstream that is well. Everything seen is judged, and the
@@ -211,8 +211,8 @@ class Run {
       few += round.gets_few;
       crowd += round.gets_crowd;
     }
-    if (healthy > world_.pace().most_gets_with_callbacks * static_cast<double>(rounds_.size())) {
-      Violate("all", absl::StrFormat("%.2f GETs a video while every callback comes",
+    if (healthy > world_.pace().most_gets_with_webhooks * static_cast<double>(rounds_.size())) {
+      Violate("all", absl::StrFormat("%.2f GETs a video while every webhook comes",
                                      healthy / static_cast<double>(rounds_.size())));
     }
     if (crowd > kMostRatioOfGets * few) {
@@ -236,10 +236,10 @@ class Run {
     std::vector<bench::Figure> figures = {
         {"transitions lost, repeated or reordered", "", "", {Target::Kind::kAtMost, 0}, {}, {}},
         {"duplicate paid POSTs", "", "", {Target::Kind::kAtMost, 0}, {}, {}},
-        {"GETs per video with callbacks",
+        {"GETs per video with webhooks",
          "",
          "",
-         {Target::Kind::kAtMost, world_.pace().most_gets_with_callbacks},
+         {Target::Kind::kAtMost, world_.pace().most_gets_with_webhooks},
          {},
          {}},
         {"GETs per video under faults, crowd",

@@ -35,14 +35,14 @@ Pace LongPace() {
           .processing_for = absl::Seconds(4),
           .cut_interval = absl::Milliseconds(500),
           .restart_after = absl::Seconds(6),
-          .late_callback = absl::Seconds(3),
+          .late_webhook = absl::Seconds(3),
           .stall = absl::Seconds(6),
           .longest_deadline = absl::Seconds(8),
           .outage = absl::Seconds(30),
           .awaits_stall_timer = true,
           .patience = absl::Minutes(5),
           .silent_percent = 5,
-          .most_gets_with_callbacks = 2,
+          .most_gets_with_webhooks = 2,
           .server_arguments = {"--poll-min-interval=200ms", "--poll-max-interval=30s",
                                "--absence-settle-time=2s", "--unresolved-timeout=2m",
                                "--submit-soft-timeout=3s", "--late-answer-timeout=10s",
@@ -54,14 +54,14 @@ Pace ShortPace() {
           .processing_for = absl::Milliseconds(200),
           .cut_interval = absl::Milliseconds(100),
           .restart_after = absl::Milliseconds(300),
-          .late_callback = absl::Milliseconds(300),
+          .late_webhook = absl::Milliseconds(300),
           .stall = absl::Milliseconds(500),
           .longest_deadline = absl::Milliseconds(500),
           .outage = absl::Milliseconds(1500),
           .awaits_stall_timer = false,
           .patience = absl::Minutes(1),
           .silent_percent = 0,  // only a look would find them, perhaps after many that have failed
-          .most_gets_with_callbacks = 5,
+          .most_gets_with_webhooks = 5,
           .server_arguments = {"--poll-min-interval=20ms", "--poll-max-interval=1s",
                                "--absence-settle-time=300ms", "--unresolved-timeout=3s",
                                "--submit-soft-timeout=1s", "--late-answer-timeout=2s",
@@ -161,7 +161,7 @@ void FailSubmissions(simulator::Simulator& simulator, absl::Duration slow, uint6
   AddShares(simulator, {{15, history}}, seed + 50);
 }
 
-WebhookBehavior DrawCallback(Chance& chance, absl::Duration late) {
+WebhookBehavior DrawWebhook(Chance& chance, absl::Duration late) {
   WebhookBehavior behavior;
   behavior.redelivery_backoff = absl::Milliseconds(50);
   const int way = chance.Below(100);
@@ -274,7 +274,7 @@ std::vector<std::string> FaultWorld::Prepare(const SceneOptions& options) {
     simulator_->SetScheduleForPrompt(prompts.back(), DrawLife(chance, options_.pace));
     simulator_->SetWebhookBehaviorForPrompt(
         prompts.back(),
-        options.faults ? DrawCallback(chance, options_.pace.late_callback) : WebhookBehavior());
+        options.faults ? DrawWebhook(chance, options_.pace.late_webhook) : WebhookBehavior());
   }
   return prompts;
 }

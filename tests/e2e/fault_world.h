@@ -25,16 +25,16 @@ struct Pace {
   absl::Duration processing_for;  // likewise
   absl::Duration cut_interval;    // between two cuts of some connections
   absl::Duration restart_after;   // from the crowd's coming
-  absl::Duration late_callback;
+  absl::Duration late_webhook;
   absl::Duration stall;
   absl::Duration longest_deadline;
   absl::Duration outage;    // how long the faults of a scene last
   bool awaits_stall_timer;  // before the callers of streams that are not read give up on them
   absl::Duration patience;  // for the end of a scene
   int silent_percent;       // of the videos end so that upstream never calls back
-  // A callback comes a moment after the end, and sometimes a look is there before it: the longer videos
+  // A webhook comes a moment after the end, and sometimes a look is there before it: the longer videos
   // take, the rarer.
-  double most_gets_with_callbacks;
+  double most_gets_with_webhooks;
   std::vector<std::string> server_arguments;
 };
 
@@ -79,7 +79,7 @@ class FaultWorld {
   // From the submissions to the verdict.
   SceneReport Play(const SceneOptions& options);
   int64_t ServerMemory() const;  // resident, in bytes
-  // Videos that end with callbacks, until the server relies on them.
+  // Videos that end with webhooks, until the server relies on them.
   void EarnTrust();
   // More predictions than the server remembers, so that its memory of them does not look like growth.
   void FillMemory();

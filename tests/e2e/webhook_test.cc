@@ -1,5 +1,5 @@
-// Callbacks of the simulated WaveSpeed to the real server program. Looks are an hour apart, so that what
-// is seen here was brought by a callback and the one look that follows it. Every test ends by counting
+// Webhooks of the simulated WaveSpeed to the real server program. Looks are an hour apart, so that what
+// is seen here was brought by a webhook and the one look that follows it. Every test ends by counting
 // the POSTs and the tasks that upstream has billed.
 #include <signal.h>
 
@@ -51,11 +51,11 @@ class WebhookTest : public ::testing::Test {
     arguments.insert(arguments.end(), more.begin(), more.end());
     deployment_ = std::make_unique<Deployment>(arguments);
     upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
-    LeadCallbacks();
+    LeadWebhooks();
   }
 
   // As an ingress would: the public URL leads to the server's port.
-  void LeadCallbacks() {
+  void LeadWebhooks() {
     upstream().SetWebhookOrigin(
         absl::StrCat("http://127.0.0.1:", deployment().server().webhook_port()));
   }
@@ -123,7 +123,7 @@ TEST_F(WebhookTest, EachSubmissionRegistersItsOwnUnguessableUrl) {
   ExpectPaid(3, 3);
 }
 
-TEST_F(WebhookTest, ACallbackAndOneLookBringTheVideo) {
+TEST_F(WebhookTest, AWebhookAndOneLookBringTheVideo) {
   Start();
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   const auto watch = WatchAll(prediction);
@@ -140,7 +140,7 @@ TEST_F(WebhookTest, ACallbackAndOneLookBringTheVideo) {
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, ACallbackBeforeThePostsAnswerBringsTheVideoAndTheAnswerChangesNothing) {
+TEST_F(WebhookTest, AWebhookBeforeThePostsAnswerBringsTheVideoAndTheAnswerChangesNothing) {
   Start();
   upstream().SetSchedule(Schedule::Completing(absl::ZeroDuration(), absl::ZeroDuration()));
   deployment().OnSubmit(
@@ -161,7 +161,7 @@ TEST_F(WebhookTest, ACallbackBeforeThePostsAnswerBringsTheVideoAndTheAnswerChang
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, WhereTheAnswerNeverComesTheCallbackStandsForIt) {
+TEST_F(WebhookTest, WhereTheAnswerNeverComesTheWebhookStandsForIt) {
   Start({"--submit-soft-timeout=500ms"});
   upstream().SetSchedule(Schedule::Completing(absl::ZeroDuration(), absl::ZeroDuration()));
   deployment().OnSubmit({.action = FaultAction::kHang, .create_task = true});
@@ -175,7 +175,7 @@ TEST_F(WebhookTest, WhereTheAnswerNeverComesTheCallbackStandsForIt) {
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, ALostAnswerIsResolvedByTheCallback) {
+TEST_F(WebhookTest, ALostAnswerIsResolvedByTheWebhook) {
   Start();
   LoseTheAnswer();
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
@@ -195,7 +195,7 @@ TEST_F(WebhookTest, ALostAnswerIsResolvedByTheCallback) {
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, ASubmissionAnsweredWithAnErrorIsResolvedByTheCallback) {
+TEST_F(WebhookTest, ASubmissionAnsweredWithAnErrorIsResolvedByTheWebhook) {
   Start();
   deployment().OnSubmit({.action = FaultAction::kStatus, .create_task = true, .status = 500});
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
@@ -230,7 +230,7 @@ TEST_F(WebhookTest, CopiesAndReplaysChangeNothingMore) {
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, ReorderedCallbacksEachFindTheirOwn) {
+TEST_F(WebhookTest, ReorderedWebhooksEachFindTheirOwn) {
   Start();
   Behave({.hold_until_next = true});
   const v1::Prediction first = MustSubmit(stub(), "id-1");
@@ -248,7 +248,7 @@ TEST_F(WebhookTest, ReorderedCallbacksEachFindTheirOwn) {
   ExpectPaid(2, 2);
 }
 
-TEST_F(WebhookTest, ACallbackAfterTheSubmissionWasGivenUpBringsItsVideoAsRecovered) {
+TEST_F(WebhookTest, AWebhookAfterTheSubmissionWasGivenUpBringsItsVideoAsRecovered) {
   // An orphan is looked at within the shortest interval.
   Start({"--unresolved-timeout=500ms", "--poll-min-interval=50ms"});
   LoseTheAnswer();
@@ -269,7 +269,7 @@ TEST_F(WebhookTest, ACallbackAfterTheSubmissionWasGivenUpBringsItsVideoAsRecover
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, ACallbackForARejectedSubmissionIsRecordedAsAnOrphan) {
+TEST_F(WebhookTest, AWebhookForARejectedSubmissionIsRecordedAsAnOrphan) {
   Start();
   deployment().OnSubmit({.action = FaultAction::kStatus, .create_task = true, .status = 400});
   EXPECT_EQ(Submit(stub(), Request("id-1")).status.error_code(),
@@ -280,7 +280,7 @@ TEST_F(WebhookTest, ACallbackForARejectedSubmissionIsRecordedAsAnOrphan) {
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, ForgedAndStaleCallbacksChangeNothing) {
+TEST_F(WebhookTest, ForgedAndStaleWebhooksChangeNothing) {
   Start();
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   Behave({.forged = true});
@@ -305,7 +305,7 @@ TEST_F(WebhookTest, ForgedAndStaleCallbacksChangeNothing) {
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, ASignedCallbackForATokenThatNobodyHasIsNotFound) {
+TEST_F(WebhookTest, ASignedWebhookForATokenThatNobodyHasIsNotFound) {
   Start();
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   const std::string body = absl::StrCat(R"({"id":")", Task(0), R"(","status":"completed"})");
@@ -349,7 +349,7 @@ TEST_F(WebhookTest, WhatWasDeliveredWhileTheServerWasDeadIsDeliveredAgain) {
   SetStatus(0, "completed");
   EXPECT_THAT(Answers(2), ElementsAre(0, 0));
   deployment().CrashAndRestart();
-  LeadCallbacks();
+  LeadWebhooks();
   EXPECT_EQ(Get(prediction.id()).state(), kUnresolved);
   ASSERT_TRUE(upstream().ResendWebhook(Task(0)));
   const auto watch = WatchAll(prediction);

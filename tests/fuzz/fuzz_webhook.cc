@@ -140,7 +140,7 @@ void CheckBody(const Input& fuzzed) {
   input.signature = "v3," + SignatureOf(input, "first");
   const web::WebhookContext context{kPath, kSecrets, absl::FromUnixSeconds(kNow)};
   const auto verdict = web::JudgeWebhook(HeadOf(input), input.body, context);
-  const bool is_task = wavespeed::ParseCallback(input.body).ok();
+  const bool is_task = wavespeed::ParseWebhook(input.body).ok();
   Check(std::holds_alternative<web::WebhookEvidence>(verdict) == is_task,
         "a signed task is evidence, and nothing else", input.body);
   const auto changed = web::JudgeWebhook(HeadOf(input), input.body + " ", context);

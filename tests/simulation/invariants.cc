@@ -175,11 +175,11 @@ void Invariants::AtMostOneTaskPerRequestId(const Attempt& attempt, const Request
   }
 }
 
-void Invariants::OnCallbackAnswered(const std::string& token, const std::string& upstream_id,
+void Invariants::OnWebhookAnswered(const std::string& token, const std::string& upstream_id,
                                     bool forged, const absl::Status& answer) {
   const bool not_found = absl::IsNotFound(answer) && !core::ReasonOf(answer).has_value();
   if (forged) {
-    if (!not_found) Complain("Callbacks need a token", Describe(answer));
+    if (!not_found) Complain("Webhooks need a token", Describe(answer));
     return;
   }
   if (answer.ok()) {
@@ -188,7 +188,7 @@ void Invariants::OnCallbackAnswered(const std::string& token, const std::string&
   }
   const auto found = attempts_.find(token);
   if (not_found && found != attempts_.end() && WasForgotten(found->second.prediction)) return;
-  Complain("Callbacks for our attempts are taken",
+  Complain("Webhooks for our attempts are taken",
            absl::StrCat("for ", upstream_id, ": ", Describe(answer)));
 }
 

@@ -69,7 +69,7 @@ class Invariants {
   void OnPost(int64_t number, const core::CreateTaskRequest& request, int resends, int64_t process);
   void OnPostAnswered(int64_t number, Heard heard, int64_t process, absl::Time now);
   void OnTaskCreated(int64_t post, const ModelTask& task, int resends);
-  void OnCallbackAnswered(const std::string& token, const std::string& upstream_id, bool forged,
+  void OnWebhookAnswered(const std::string& token, const std::string& upstream_id, bool forged,
                           const absl::Status& answer);
 
   // The callers' side.
@@ -191,7 +191,7 @@ class Invariants {
   std::map<PredictionKey, std::vector<std::string>> tokens_of_prediction_;
   std::map<RequestKey, Request> requests_;
   std::map<int64_t, Post> posts_;
-  std::set<std::string> called_back_;  // upstream ids of which callbacks were answered OK
+  std::set<std::string> called_back_;  // upstream ids of which webhooks were answered OK
   std::map<PredictionKey, Seen> seen_;
   std::map<PredictionKey, OnDisk> disk_;  // only what the end needs
   std::map<PredictionKey, absl::Time> end_times_;

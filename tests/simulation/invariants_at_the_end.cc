@@ -245,7 +245,7 @@ void Invariants::VideosOutOfSightAreOwnedUpTo(const ModelTask& task, const Attem
     Complain("Every video that was paid for is in the ledger as soon as there is evidence",
              absl::StrCat(task.id, " of ", Name(attempt.request), ": ", what));
   };
-  if (called_back_.contains(task.id)) complain("its callback was taken");
+  if (called_back_.contains(task.id)) complain("its webhook was taken");
   const Post& post = posts_.at(task.post);
   if (post.heard == Heard::kAccepted) {
     const auto next_start =

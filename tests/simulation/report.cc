@@ -16,7 +16,7 @@ void Summary::Add(const History& history) {
   posts += history.posts;
   gets += history.gets;
   lists += history.lists;
-  callbacks += history.callbacks;
+  webhooks += history.webhooks;
   tasks += history.tasks;
   faults += history.faults;
   orphans += history.orphans;
@@ -39,7 +39,7 @@ std::string Summary::Text() const {
       " transactions, ", transactions_failed, " of them failed\n", calls, " submissions, ", streams,
       " watch streams, ", transitions, " transitions shown, ", forgotten,
       " predictions forgotten\n", posts, " POSTs, ", tasks, " tasks paid for, ", gets, " GETs, ",
-      lists, " pages of history, ", callbacks, " callbacks\n", ambiguous_answers,
+      lists, " pages of history, ", webhooks, " webhooks\n", ambiguous_answers,
       " answers that told nothing, ", absences, " absences, ", resends, " resends, ", orphans,
       " orphans, ", videos_lost_sight_of, " videos paid for and lost sight of\n");
 }

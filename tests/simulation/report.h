@@ -21,7 +21,7 @@ struct Summary {
   int64_t posts = 0;
   int64_t gets = 0;
   int64_t lists = 0;
-  int64_t callbacks = 0;
+  int64_t webhooks = 0;
   int64_t tasks = 0;
   int64_t faults = 0;
   int64_t orphans = 0;

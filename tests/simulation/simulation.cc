@@ -767,7 +767,7 @@ History Simulation::Run() {
   history_.posts = upstream_.posts();
   history_.gets = upstream_.gets();
   history_.lists = upstream_.lists();
-  history_.callbacks = webhooks_.calls();
+  history_.webhooks = webhooks_.calls();
   history_.tasks = upstream_.tasks_created();
   history_.faults += upstream_.faults();
   history_.orphans = world_.invariants.orphans();

@@ -30,7 +30,7 @@ TEST(SimulationTest, EveryPromiseIsKeptInManySmallHistories) {
   EXPECT_GT(summary.transactions_failed, 50);
   EXPECT_GT(summary.faults, 500);
   EXPECT_GT(summary.lists, 1000);
-  EXPECT_GT(summary.callbacks, 50);
+  EXPECT_GT(summary.webhooks, 50);
   EXPECT_GT(summary.absences, 20);
   EXPECT_GT(summary.resends, 5);
   EXPECT_GT(summary.orphans, 0);

@@ -18,10 +18,10 @@ void Webhooks::OnTaskCreated(const ModelTask& task) {
   }
   delay += chance.Percent(80) ? chance.Spread(absl::Milliseconds(1), absl::Seconds(30))
                               : chance.Spread(absl::Seconds(30), absl::Hours(2));
-  const Callback callback{.token = task.input.attempt_token, .upstream_id = task.id};
-  CallLater(callback, delay);
+  const Webhook webhook{.token = task.input.attempt_token, .upstream_id = task.id};
+  CallLater(webhook, delay);
   if (chance.Percent(25)) {
-    CallLater(callback, delay + chance.Spread(absl::Milliseconds(1), absl::Hours(1)));
+    CallLater(webhook, delay + chance.Spread(absl::Milliseconds(1), absl::Hours(1)));
   }
 }
 
@@ -32,58 +32,58 @@ void Webhooks::AddForgery(absl::Duration delay) {
             delay);
 }
 
-void Webhooks::CallLater(Callback callback, absl::Duration delay) {
+void Webhooks::CallLater(Webhook webhook, absl::Duration delay) {
   world_.agenda.Later(
-      delay, [this, callback = std::move(callback)]() mutable { Call(std::move(callback)); });
+      delay, [this, webhook = std::move(webhook)]() mutable { Call(std::move(webhook)); });
 }
 
-void Webhooks::Call(Callback callback) {
-  --callback.tries_left;
+void Webhooks::Call(Webhook webhook) {
+  --webhook.tries_left;
   if (world_.gateway == nullptr) {
-    CallAgain(std::move(callback));
+    CallAgain(std::move(webhook));
     return;
   }
   const int64_t number = ++calls_;
-  world_.trace.Add("callback ", number, " for ", callback.upstream_id,
-                   callback.forged ? ", forged" : "");
-  open_[number] = callback;
-  world_.gateway->OnCallback(callback.token, callback.upstream_id,
+  world_.trace.Add("webhook ", number, " for ", webhook.upstream_id,
+                   webhook.forged ? ", forged" : "");
+  open_[number] = webhook;
+  world_.gateway->OnWebhook(webhook.token, webhook.upstream_id,
                              [this, number](absl::Status answer) {
                                const auto call = open_.extract(number);
-                               world_.trace.Add("callback ", number, " is answered: ", [&answer] {
+                               world_.trace.Add("webhook ", number, " is answered: ", [&answer] {
                                  return answer.ToString(absl::StatusToStringMode::kWithNoExtraData);
                                });
                                if (call.empty()) {
                                  world_.invariants.Complain("Completions are called once",
-                                                            "a callback was answered again");
+                                                            "a webhook was answered again");
                                  return;
                                }
                                OnAnswer(call.mapped(), answer);
                              });
 }
 
-void Webhooks::CallAgain(Callback callback) {
-  if (callback.tries_left == 0) return;
-  CallLater(std::move(callback), world_.chance.Spread(absl::Seconds(1), absl::Minutes(5)));
+void Webhooks::CallAgain(Webhook webhook) {
+  if (webhook.tries_left == 0) return;
+  CallLater(std::move(webhook), world_.chance.Spread(absl::Seconds(1), absl::Minutes(5)));
 }
 
-void Webhooks::OnAnswer(const Callback& callback, const absl::Status& answer) {
+void Webhooks::OnAnswer(const Webhook& webhook, const absl::Status& answer) {
   if (core::ReasonOf(answer) == core::Reason::kLedgerUnavailable) {
-    CallAgain(callback);
+    CallAgain(webhook);
     return;
   }
-  world_.invariants.OnCallbackAnswered(callback.token, callback.upstream_id, callback.forged,
+  world_.invariants.OnWebhookAnswered(webhook.token, webhook.upstream_id, webhook.forged,
                                        answer);
 }
 
 void Webhooks::OnProcessEnd() {
-  for (auto& [number, callback] : std::exchange(open_, {})) CallAgain(std::move(callback));
+  for (auto& [number, webhook] : std::exchange(open_, {})) CallAgain(std::move(webhook));
 }
 
 void Webhooks::OnEnd() {
   if (open_.empty()) return;
   world_.invariants.Complain("Completions are called once",
-                             absl::StrCat(open_.size(), " callbacks were never answered"));
+                             absl::StrCat(open_.size(), " webhooks were never answered"));
 }
 
 }  // namespace dreamgate::simulation

@@ -1,4 +1,4 @@
-// Upstream's callbacks about the tasks that our POSTs have created: early, late, twice, while nobody
+// Upstream's webhooks about the tasks that our POSTs have created: early, late, twice, while nobody
 // listens, or never. Upstream learns the token from the POST. Owned by Simulation.
 #ifndef DREAMGATE_TESTS_SIMULATION_WEBHOOKS_H_
 #define DREAMGATE_TESTS_SIMULATION_WEBHOOKS_H_
@@ -25,27 +25,27 @@ class Webhooks {
   void AddForgery(absl::Duration delay);
   // Whoever was being answered will try again.
   void OnProcessEnd();
-  // Complains about callbacks that a living process still owes an answer.
+  // Complains about webhooks that a living process still owes an answer.
   void OnEnd();
 
   int64_t calls() const { return calls_; }
 
  private:
-  struct Callback {
+  struct Webhook {
     std::string token;
     std::string upstream_id;
     bool forged = false;
     int tries_left = 4;  // a delivery and three more
   };
 
-  void CallLater(Callback callback, absl::Duration delay);
-  void Call(Callback callback);
-  void CallAgain(Callback callback);
-  void OnAnswer(const Callback& callback, const absl::Status& answer);
+  void CallLater(Webhook webhook, absl::Duration delay);
+  void Call(Webhook webhook);
+  void CallAgain(Webhook webhook);
+  void OnAnswer(const Webhook& webhook, const absl::Status& answer);
 
   World& world_;
   double percent_ = 0;
-  std::map<int64_t, Callback> open_;  // by number of the call
+  std::map<int64_t, Webhook> open_;  // by number of the call
   int64_t calls_ = 0;
 };
 

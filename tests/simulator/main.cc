@@ -45,7 +45,7 @@ WaveSpeed's REST API on a loopback port, with a schedule instead of a model.
   --fail-with CODE       tasks end failed with this data.code instead of completed
   --inference-ms N       timings.inference of completed tasks (default: the processing time)
   --video FILE           the MP4 served as every output
-  --webhook-to ORIGIN    http origin that receives every callback, whatever URL was registered
+  --webhook-to ORIGIN    http origin that receives every webhook, whatever URL was registered
   --webhook-secret TEXT  default whsec_simulator-webhook-secret
   --clock-offset TIME    of the simulator's clock against this machine's
   --log-limit N          newest requests kept for /control/log (default 10000)

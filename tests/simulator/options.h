@@ -45,7 +45,7 @@ struct Options {
 
   std::string webhook_secret = "whsec_simulator-webhook-secret";
   WebhookBehavior webhook = {};
-  // Origin (http://host:port) that receives every callback instead of the registered URL's own; the
+  // Origin (http://host:port) that receives every webhook instead of the registered URL's own; the
   // path is kept. Lets a task register the https URL that the API demands. Empty: no rewriting, and
   // then only http URLs are delivered.
   std::string webhook_origin = {};

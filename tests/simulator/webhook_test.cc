@@ -1,4 +1,4 @@
-// Callbacks, received by a second simulator that answers and logs them.
+// Webhooks, received by a second simulator that answers and logs them.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -219,7 +219,7 @@ TEST_F(WebhookTest, ADeliveryMayNeverOrOnlyLaterCome) {
   simulator_->SetWebhookBehavior(behavior);
   const std::string silent = Submit(HookUrl());
   simulator_->SetTaskState(silent, {.status = "completed"});
-  Fault latency;  // an answer due behind the silent callback, in the same thread
+  Fault latency;  // an answer due behind the silent webhook, in the same thread
   latency.action = FaultAction::kLatency;
   latency.delay = absl::Milliseconds(20);
   simulator_->AddFault(latency);

@@ -38,72 +38,72 @@ struct Judged {
 
   explicit Judged(const WebhookVector& from)
       : vector(from), signatures("v3," + from.signature), secrets({from.secret}) {}
-  CallbackVerdict operator()() const {
-    return JudgeCallback({vector.id, vector.timestamp, signatures, vector.body}, secrets, now);
+  WebhookVerdict operator()() const {
+    return JudgeWebhook({vector.id, vector.timestamp, signatures, vector.body}, secrets, now);
   }
 };
 
-TEST(JudgeCallbackTest, EveryVectorOfTheIndependentToolIsGenuine) {
+TEST(JudgeWebhookTest, EveryVectorOfTheIndependentToolIsGenuine) {
   const std::vector<WebhookVector> vectors = ReadWebhookVectors();
   EXPECT_THAT(vectors, SizeIs(18));
   for (const WebhookVector& vector : vectors) {
-    EXPECT_EQ(Judged(vector)(), CallbackVerdict::kGenuine) << vector.name;
+    EXPECT_EQ(Judged(vector)(), WebhookVerdict::kGenuine) << vector.name;
   }
 }
 
-TEST(JudgeCallbackTest, NoVectorIsGenuineUnderAnotherSecret) {
+TEST(JudgeWebhookTest, NoVectorIsGenuineUnderAnotherSecret) {
   for (const WebhookVector& vector : ReadWebhookVectors()) {
     Judged judged(vector);
     judged.secrets = {"whsec_another", ""};
-    EXPECT_EQ(judged(), CallbackVerdict::kForged) << vector.name;
+    EXPECT_EQ(judged(), WebhookVerdict::kForged) << vector.name;
     judged.secrets.clear();
-    EXPECT_EQ(judged(), CallbackVerdict::kForged) << vector.name;
+    EXPECT_EQ(judged(), WebhookVerdict::kForged) << vector.name;
   }
 }
 
-TEST(JudgeCallbackTest, ASecretIsNotDecodedAndLosesItsPrefixOnce) {
+TEST(JudgeWebhookTest, ASecretIsNotDecodedAndLosesItsPrefixOnce) {
   Judged decoded(Vector("base64_secret"));
   decoded.secrets = {"whsec_secret"};  // what c2VjcmV0 is in base64
-  EXPECT_EQ(decoded(), CallbackVerdict::kForged);
+  EXPECT_EQ(decoded(), WebhookVerdict::kForged);
   Judged twice(Vector("prefix_twice"));
   twice.secrets = {"whsec_secret"};
-  EXPECT_EQ(twice(), CallbackVerdict::kForged);
+  EXPECT_EQ(twice(), WebhookVerdict::kForged);
   Judged bare(Vector("secret_without_prefix"));
   bare.secrets = {"whsec_just-a-secret"};
-  EXPECT_EQ(bare(), CallbackVerdict::kGenuine);
+  EXPECT_EQ(bare(), WebhookVerdict::kGenuine);
 }
 
-TEST(JudgeCallbackTest, EveryChangedBitOfTheBodyIsNoticed) {
+TEST(JudgeWebhookTest, EveryChangedBitOfTheBodyIsNoticed) {
   const WebhookVector vector = Vector("bare");
   for (size_t i = 0; i < vector.body.size() * 8; ++i) {
     Judged judged(vector);
     judged.vector.body[i / 8] = static_cast<char>(judged.vector.body[i / 8] ^ (1 << (i % 8)));
-    EXPECT_EQ(judged(), CallbackVerdict::kForged) << "bit " << i;
+    EXPECT_EQ(judged(), WebhookVerdict::kForged) << "bit " << i;
   }
 }
 
-TEST(JudgeCallbackTest, EveryChangedDigitOfTheSignatureIsNoticed) {
+TEST(JudgeWebhookTest, EveryChangedDigitOfTheSignatureIsNoticed) {
   const WebhookVector vector = Vector("bare");
   for (size_t i = 0; i < vector.signature.size(); ++i) {
     Judged judged(vector);
     char& digit = judged.signatures[3 + i];
     digit = digit == '0' ? '1' : '0';
-    EXPECT_EQ(judged(), CallbackVerdict::kForged) << "digit " << i;
+    EXPECT_EQ(judged(), WebhookVerdict::kForged) << "digit " << i;
   }
 }
 
-TEST(JudgeCallbackTest, AnotherIdOrTimestampIsNoticed) {
+TEST(JudgeWebhookTest, AnotherIdOrTimestampIsNoticed) {
   Judged id(Vector("bare"));
   id.vector.id = "msg_4";
-  EXPECT_EQ(id(), CallbackVerdict::kForged);
+  EXPECT_EQ(id(), WebhookVerdict::kForged);
   Judged timestamp(Vector("bare"));
   timestamp.vector.timestamp = "1700000001";
-  EXPECT_EQ(timestamp(), CallbackVerdict::kForged);
+  EXPECT_EQ(timestamp(), WebhookVerdict::kForged);
   timestamp.vector.timestamp = "01700000000";  // the same number
-  EXPECT_EQ(timestamp(), CallbackVerdict::kForged);
+  EXPECT_EQ(timestamp(), WebhookVerdict::kForged);
 }
 
-TEST(JudgeCallbackTest, WhatStandsBetweenTheDotsCannotMoveAcrossThem) {
+TEST(JudgeWebhookTest, WhatStandsBetweenTheDotsCannotMoveAcrossThem) {
   // The same signed bytes, cut elsewhere: nothing that follows can be a body in JSON.
   const WebhookVector vector = Vector("dotted_id");  // msg.1.2
   Judged cut(vector);
@@ -111,11 +111,11 @@ TEST(JudgeCallbackTest, WhatStandsBetweenTheDotsCannotMoveAcrossThem) {
   cut.vector.timestamp = "1";
   cut.vector.body = absl::StrCat("2.1700000000.", vector.body);
   cut.now = absl::FromUnixSeconds(1);
-  EXPECT_EQ(cut(), CallbackVerdict::kGenuine);
-  EXPECT_EQ(ParseCallback(cut.vector.body).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(cut(), WebhookVerdict::kGenuine);
+  EXPECT_EQ(ParseWebhook(cut.vector.body).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(JudgeCallbackTest, OneGoodSignatureAmongSeveralIsEnough) {
+TEST(JudgeWebhookTest, OneGoodSignatureAmongSeveralIsEnough) {
   const WebhookVector vector = Vector("bare");
   const std::string good = "v3," + vector.signature;
   const std::string bad = "v3," + std::string(64, '0');
@@ -125,11 +125,11 @@ TEST(JudgeCallbackTest, OneGoodSignatureAmongSeveralIsEnough) {
         "v3," + absl::AsciiStrToUpper(vector.signature)}) {
     Judged judged(vector);
     judged.signatures = signatures;
-    EXPECT_EQ(judged(), CallbackVerdict::kGenuine) << signatures;
+    EXPECT_EQ(judged(), WebhookVerdict::kGenuine) << signatures;
   }
 }
 
-TEST(JudgeCallbackTest, OnlyTheThirdVersionCountsAndOnlyWhole) {
+TEST(JudgeWebhookTest, OnlyTheThirdVersionCountsAndOnlyWhole) {
   const WebhookVector vector = Vector("bare");
   const std::string& hex = vector.signature;
   for (const std::string& signatures :
@@ -156,44 +156,44 @@ TEST(JudgeCallbackTest, OnlyTheThirdVersionCountsAndOnlyWhole) {
         std::string("v3,") + '\0' + hex}) {
     Judged judged(vector);
     judged.signatures = signatures;
-    EXPECT_EQ(judged(), CallbackVerdict::kForged) << signatures;
+    EXPECT_EQ(judged(), WebhookVerdict::kForged) << signatures;
   }
 }
 
-TEST(JudgeCallbackTest, BothSecretsOfARotationCount) {
+TEST(JudgeWebhookTest, BothSecretsOfARotationCount) {
   Judged judged(Vector("bare"));
   const std::string right = judged.vector.secret;
   judged.secrets = {"whsec_retired", right};
-  EXPECT_EQ(judged(), CallbackVerdict::kGenuine);
+  EXPECT_EQ(judged(), WebhookVerdict::kGenuine);
   judged.secrets = {right, "whsec_next"};
-  EXPECT_EQ(judged(), CallbackVerdict::kGenuine);
+  EXPECT_EQ(judged(), WebhookVerdict::kGenuine);
 }
 
-TEST(JudgeCallbackTest, TheToleranceIsFiveMinutesBothWaysAndHasSharpEdges) {
+TEST(JudgeWebhookTest, TheToleranceIsFiveMinutesBothWaysAndHasSharpEdges) {
   const absl::Duration edge = absl::Seconds(300);
   const absl::Duration more = absl::Nanoseconds(1);
   for (const absl::Duration offset :
        {absl::ZeroDuration(), edge, -edge, absl::Seconds(299), absl::Seconds(-299)}) {
     Judged judged(Vector("bare"));
     judged.now = kNow + offset;
-    EXPECT_EQ(judged(), CallbackVerdict::kGenuine) << offset;
+    EXPECT_EQ(judged(), WebhookVerdict::kGenuine) << offset;
   }
   for (const absl::Duration offset : {edge + more, -edge - more, absl::Hours(24), absl::Hours(-24),
                                       kNow - absl::UnixEpoch(), absl::UnixEpoch() - kNow}) {
     Judged judged(Vector("bare"));
     judged.now = kNow + offset;
-    EXPECT_EQ(judged(), CallbackVerdict::kStale) << offset;
+    EXPECT_EQ(judged(), WebhookVerdict::kStale) << offset;
   }
 }
 
-TEST(JudgeCallbackTest, WhatIsForgedIsNotCalledStale) {
+TEST(JudgeWebhookTest, WhatIsForgedIsNotCalledStale) {
   Judged judged(Vector("bare"));
   judged.now = kNow + absl::Hours(1);
   judged.secrets = {"whsec_another"};
-  EXPECT_EQ(judged(), CallbackVerdict::kForged);
+  EXPECT_EQ(judged(), WebhookVerdict::kForged);
 }
 
-TEST(JudgeCallbackTest, ATimestampIsDigitsAlone) {
+TEST(JudgeWebhookTest, ATimestampIsDigitsAlone) {
   for (const std::string& timestamp :
        {std::string(), std::string("now"), std::string("-1700000000"), std::string("+1700000000"),
         std::string(" 1700000000"), std::string("1700000000 "), std::string("1700000000.0"),
@@ -202,50 +202,50 @@ TEST(JudgeCallbackTest, ATimestampIsDigitsAlone) {
         std::string("2023-11-14T22:13:20Z"), std::string("\xD9\xA1\xD9\xA7")}) {
     Judged judged(Vector("bare"));
     judged.vector.timestamp = timestamp;
-    EXPECT_EQ(judged(), CallbackVerdict::kMalformed) << timestamp;
+    EXPECT_EQ(judged(), WebhookVerdict::kMalformed) << timestamp;
   }
 }
 
-TEST(JudgeCallbackTest, AnIdIsNeededAndHasAnEnd) {
+TEST(JudgeWebhookTest, AnIdIsNeededAndHasAnEnd) {
   for (const std::string& id : {std::string(), std::string(257, 'm')}) {
     Judged judged(Vector("bare"));
     judged.vector.id = id;
-    EXPECT_EQ(judged(), CallbackVerdict::kMalformed) << id;
+    EXPECT_EQ(judged(), WebhookVerdict::kMalformed) << id;
   }
 }
 
-TEST(ParseCallbackTest, TheTaskIsReadFromEveryVectorThatHasOne) {
+TEST(ParseWebhookTest, TheTaskIsReadFromEveryVectorThatHasOne) {
   for (const WebhookVector& vector : ReadWebhookVectors()) {
-    const auto callback = ParseCallback(vector.body);
+    const auto webhook = ParseWebhook(vector.body);
     if (vector.name == "zero_byte" || vector.name == "empty_body" || vector.name == "large") {
-      EXPECT_EQ(callback.status().code(), absl::StatusCode::kInvalidArgument) << vector.name;
+      EXPECT_EQ(webhook.status().code(), absl::StatusCode::kInvalidArgument) << vector.name;
     } else {
-      ASSERT_TRUE(callback.ok()) << vector.name << ": " << callback.status();
-      EXPECT_EQ(callback->upstream_id, "task-1") << vector.name;
+      ASSERT_TRUE(webhook.ok()) << vector.name << ": " << webhook.status();
+      EXPECT_EQ(webhook->upstream_id, "task-1") << vector.name;
     }
   }
 }
 
-TEST(ParseCallbackTest, TheStatusIsShortTextForPeople) {
-  EXPECT_EQ(ParseCallback(Vector("completed").body)->raw_status, "completed");
-  EXPECT_EQ(ParseCallback(Vector("bare").body)->raw_status, "");
-  EXPECT_EQ(ParseCallback(R"({"id":"a","status":7})")->raw_status, "");
-  EXPECT_EQ(ParseCallback("{\"id\":\"a\",\"status\":\"a\\nb\"}")->raw_status, "a b");
-  EXPECT_LE(ParseCallback(absl::StrCat(R"({"id":"a","status":")", std::string(5000, 's'), "\"}"))
+TEST(ParseWebhookTest, TheStatusIsShortTextForPeople) {
+  EXPECT_EQ(ParseWebhook(Vector("completed").body)->raw_status, "completed");
+  EXPECT_EQ(ParseWebhook(Vector("bare").body)->raw_status, "");
+  EXPECT_EQ(ParseWebhook(R"({"id":"a","status":7})")->raw_status, "");
+  EXPECT_EQ(ParseWebhook("{\"id\":\"a\",\"status\":\"a\\nb\"}")->raw_status, "a b");
+  EXPECT_LE(ParseWebhook(absl::StrCat(R"({"id":"a","status":")", std::string(5000, 's'), "\"}"))
                 ->raw_status.size(),
             64u);
 }
 
-TEST(ParseCallbackTest, AnEnvelopeIsOpened) {
-  const auto callback =
-      ParseCallback(R"({"code":200,"message":"success","data":{"id":"a","status":"failed"}})");
-  ASSERT_TRUE(callback.ok()) << callback.status();
-  EXPECT_EQ(callback->upstream_id, "a");
-  EXPECT_EQ(callback->raw_status, "failed");
-  EXPECT_EQ(ParseCallback(R"({"id":"a","data":{"id":"b"}})")->upstream_id, "a");
+TEST(ParseWebhookTest, AnEnvelopeIsOpened) {
+  const auto webhook =
+      ParseWebhook(R"({"code":200,"message":"success","data":{"id":"a","status":"failed"}})");
+  ASSERT_TRUE(webhook.ok()) << webhook.status();
+  EXPECT_EQ(webhook->upstream_id, "a");
+  EXPECT_EQ(webhook->raw_status, "failed");
+  EXPECT_EQ(ParseWebhook(R"({"id":"a","data":{"id":"b"}})")->upstream_id, "a");
 }
 
-TEST(ParseCallbackTest, WhatNamesNoUsableTaskIsRefused) {
+TEST(ParseWebhookTest, WhatNamesNoUsableTaskIsRefused) {
   for (const std::string& body :
        {std::string(),
         std::string("task-1"),
@@ -275,7 +275,7 @@ TEST(ParseCallbackTest, WhatNamesNoUsableTaskIsRefused) {
         std::string("id=a&status=completed"),
         std::string("\xFF\xFE{\0\"\0", 6),
         absl::StrCat(R"({"id":"a","x":)", std::string(40, '['), std::string(40, ']'), "}")}) {
-    EXPECT_EQ(ParseCallback(body).status().code(), absl::StatusCode::kInvalidArgument) << body;
+    EXPECT_EQ(ParseWebhook(body).status().code(), absl::StatusCode::kInvalidArgument) << body;
   }
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the signed callbacks that tests verify against, with the openssl command line tool: nothing of
+# Makes the signed webhooks that tests verify against, with the openssl command line tool: nothing of
 # the code under test has a part in them. Needs bash, od and openssl.
 #   tests/web/make_webhook_vectors.sh >tests/web/webhook_vectors.txt
 # A line each: name, secret, webhook-id, webhook-timestamp, the body in hex, the signature in hex. Fields

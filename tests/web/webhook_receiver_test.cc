@@ -99,10 +99,10 @@ class SeenEvents : public core::Events {
   std::vector<std::string> outcomes_, warnings_, lines_;
 };
 
-// Where Gateway::OnCallback would be. Answers on the loop, later, as the core does.
-class SeenCallbacks {
+// Where Gateway::OnWebhook would be. Answers on the loop, later, as the core does.
+class SeenWebhooks {
  public:
-  explicit SeenCallbacks(net::Loop& loop) : loop_(loop) {}
+  explicit SeenWebhooks(net::Loop& loop) : loop_(loop) {}
 
   void Answer(absl::Status status) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -120,7 +120,7 @@ class SeenCallbacks {
     held_.clear();
   }
 
-  void OnCallback(std::string token, std::string upstream_id, core::Completion<absl::Status> done) {
+  void OnWebhook(std::string token, std::string upstream_id, core::Completion<absl::Status> done) {
     const std::lock_guard<std::mutex> lock(mutex_);
     seen_.emplace_back(std::move(token), std::move(upstream_id));
     if (hold_) {
@@ -233,7 +233,7 @@ class WebhookReceiverTest : public ::testing::Test {
     auto receiver = WebhookReceiver::Start(
         loop_, options, *std::move(secrets), clock_, events_,
         [this](std::string token, std::string upstream_id, core::Completion<absl::Status> done) {
-          callbacks_.OnCallback(std::move(token), std::move(upstream_id), std::move(done));
+          webhooks_.OnWebhook(std::move(token), std::move(upstream_id), std::move(done));
         });
     EXPECT_TRUE(receiver.ok()) << receiver.status();
     receiver_ = *std::move(receiver);
@@ -246,7 +246,7 @@ class WebhookReceiverTest : public ::testing::Test {
   FixedClock clock_;
   SeenEvents events_;
   net::Loop loop_;
-  SeenCallbacks callbacks_{loop_};
+  SeenWebhooks webhooks_{loop_};
   std::unique_ptr<WebhookReceiver> receiver_;
 };
 
@@ -556,9 +556,9 @@ TEST_P(WebhookTableTest, IsJudged) {
   EXPECT_THAT(answer, HasSubstr("Connection: close\r\n"));
   EXPECT_THAT(events_.Outcomes(), ElementsAre(GetParam().outcome));
   if (GetParam().outcome == "accepted") {
-    EXPECT_THAT(callbacks_.Seen(), ElementsAre(Pair(kToken, "task-1")));
+    EXPECT_THAT(webhooks_.Seen(), ElementsAre(Pair(kToken, "task-1")));
   } else {
-    EXPECT_THAT(callbacks_.Seen(), IsEmpty());
+    EXPECT_THAT(webhooks_.Seen(), IsEmpty());
     EXPECT_THAT(answer, EndsWith("\n"));  // a short text
     EXPECT_LT(answer.size(), 400u);
   }
@@ -591,17 +591,17 @@ TEST_F(WebhookReceiverTest, WhatAnIndependentToolSignedIsTaken) {
 // --------------------------------------------------------------------------------- what the core says
 
 TEST_F(WebhookReceiverTest, NothingIsAnsweredBeforeItIsRecorded) {
-  callbacks_.Hold();
+  webhooks_.Hold();
   RawClient client(Start());
   ASSERT_TRUE(client.Send(Message().Text()));
-  ASSERT_TRUE(callbacks_.WaitFor(1));
+  ASSERT_TRUE(webhooks_.WaitFor(1));
   EXPECT_THAT(events_.Outcomes(), IsEmpty());
-  callbacks_.Release();
+  webhooks_.Release();
   EXPECT_THAT(client.ReadAll(), StartsWith("HTTP/1.1 204 "));
 }
 
 TEST_F(WebhookReceiverTest, ATokenThatNoAttemptHasIsNotFound) {
-  callbacks_.Answer(absl::NotFoundError("no attempt"));
+  webhooks_.Answer(absl::NotFoundError("no attempt"));
   const std::string answer = Exchange(Start(), Message().Text());
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 404 Not Found\r\n"));
   EXPECT_THAT(answer, EndsWith("\r\n\r\nno submission waits for this\n"));
@@ -609,13 +609,13 @@ TEST_F(WebhookReceiverTest, ATokenThatNoAttemptHasIsNotFound) {
 }
 
 TEST_F(WebhookReceiverTest, WithTheLedgerInTroubleUpstreamIsToCallAgain) {
-  callbacks_.Answer(core::MakeError(core::Reason::kLedgerUnavailable, "the disk is full"));
+  webhooks_.Answer(core::MakeError(core::Reason::kLedgerUnavailable, "the disk is full"));
   const uint16_t port = Start();
   const std::string answer = Exchange(port, Message().Text());
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 503 Service Unavailable\r\n"));
   EXPECT_THAT(answer, HasSubstr("Retry-After: 5\r\n"));
   EXPECT_THAT(answer, Not(HasSubstr("disk")));
-  callbacks_.Answer(absl::OkStatus());
+  webhooks_.Answer(absl::OkStatus());
   EXPECT_THAT(Exchange(port, Message().Text()), StartsWith("HTTP/1.1 204 "));
   EXPECT_THAT(events_.Outcomes(), ElementsAre("unavailable", "accepted"));
 }
@@ -623,10 +623,10 @@ TEST_F(WebhookReceiverTest, WithTheLedgerInTroubleUpstreamIsToCallAgain) {
 TEST_F(WebhookReceiverTest, WhatTakesTooLongToRecordIsToComeAgain) {
   WebhookOptions options;
   options.timeout = absl::Milliseconds(500);
-  callbacks_.Hold();
+  webhooks_.Hold();
   const uint16_t port = Start(options);
   EXPECT_THAT(Exchange(port, Message().Text()), StartsWith("HTTP/1.1 503 "));
-  callbacks_.Release();  // recorded after all: nobody is there to hear it
+  webhooks_.Release();  // recorded after all: nobody is there to hear it
   EXPECT_THAT(Exchange(port, Message().Text()), StartsWith("HTTP/1.1 204 "));
   EXPECT_THAT(events_.Outcomes(), ElementsAre("unavailable", "accepted"));
 }
@@ -636,24 +636,24 @@ TEST_F(WebhookReceiverTest, AReplayWithinTheToleranceIsHandedOnAsTheSameEvidence
   for (int i = 0; i < 3; ++i) {
     EXPECT_THAT(Exchange(port, Message().Text()), StartsWith("HTTP/1.1 204 "));
   }
-  EXPECT_THAT(callbacks_.Seen(), SizeIs(3));
-  EXPECT_THAT(callbacks_.Seen(), Each(Pair(kToken, "task-1")));
+  EXPECT_THAT(webhooks_.Seen(), SizeIs(3));
+  EXPECT_THAT(webhooks_.Seen(), Each(Pair(kToken, "task-1")));
 }
 
 TEST_F(WebhookReceiverTest, CopiesAtOnceAreAllAnswered) {
-  callbacks_.Hold();
+  webhooks_.Hold();
   const uint16_t port = Start();
   std::vector<std::unique_ptr<RawClient>> clients;
   for (int i = 0; i < 8; ++i) {
     clients.push_back(std::make_unique<RawClient>(port));
     ASSERT_TRUE(clients.back()->Send(Message().Text()));
   }
-  ASSERT_TRUE(callbacks_.WaitFor(8));
-  callbacks_.Release();
+  ASSERT_TRUE(webhooks_.WaitFor(8));
+  webhooks_.Release();
   for (const auto& client : clients) EXPECT_THAT(client->ReadAll(), StartsWith("HTTP/1.1 204 "));
 }
 
-TEST_F(WebhookReceiverTest, ReorderedCallbacksAreHandedOnAsTheyCome) {
+TEST_F(WebhookReceiverTest, ReorderedWebhooksAreHandedOnAsTheyCome) {
   const uint16_t port = Start();
   const auto at = [](int64_t seconds, const std::string& body) {
     return With([&](Message& m) {
@@ -666,12 +666,12 @@ TEST_F(WebhookReceiverTest, ReorderedCallbacksAreHandedOnAsTheyCome) {
               StartsWith("HTTP/1.1 204 "));
   EXPECT_THAT(Exchange(port, at(kNowSeconds - 60, R"({"id":"task-1","status":"processing"})")),
               StartsWith("HTTP/1.1 204 "));
-  EXPECT_THAT(callbacks_.Seen(), ElementsAre(Pair(kToken, "task-1"), Pair(kToken, "task-1")));
+  EXPECT_THAT(webhooks_.Seen(), ElementsAre(Pair(kToken, "task-1"), Pair(kToken, "task-1")));
 }
 
 // ------------------------------------------------------------------------------------- connections
 
-TEST_F(WebhookReceiverTest, AConnectionCarriesManyCallbacksAlsoPipelined) {
+TEST_F(WebhookReceiverTest, AConnectionCarriesManyWebhooksAlsoPipelined) {
   RawClient client(Start());
   Message message;
   message.keep_alive = true;
@@ -682,7 +682,7 @@ TEST_F(WebhookReceiverTest, AConnectionCarriesManyCallbacksAlsoPipelined) {
   ASSERT_TRUE(client.Send(absl::StrCat(message.Text(), message.Text(), Message().Text())));
   const std::string answers = client.ReadAll();
   EXPECT_THAT(answers, EndsWith("Connection: close\r\nCache-Control: no-store\r\n\r\n"));
-  EXPECT_THAT(callbacks_.Seen(), SizeIs(6));
+  EXPECT_THAT(webhooks_.Seen(), SizeIs(6));
 }
 
 TEST_F(WebhookReceiverTest, AfterARefusalNothingMoreIsReadFromAConnection) {
@@ -690,7 +690,7 @@ TEST_F(WebhookReceiverTest, AfterARefusalNothingMoreIsReadFromAConnection) {
   forged.keep_alive = true;
   const std::string answer = Exchange(Start(), absl::StrCat(forged.Text(), Message().Text()));
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 403 "));
-  EXPECT_THAT(callbacks_.Seen(), IsEmpty());
+  EXPECT_THAT(webhooks_.Seen(), IsEmpty());
   EXPECT_THAT(events_.Outcomes(), ElementsAre("forged"));
 }
 
@@ -701,7 +701,7 @@ TEST_F(WebhookReceiverTest, HiddenInABodyASecondRequestIsNotRead) {
                               absl::StrCat("0\r\n\r\n", inner));
   outer.keep_alive = true;
   EXPECT_THAT(Exchange(Start(), outer.Text()), StartsWith("HTTP/1.1 400 "));
-  EXPECT_THAT(callbacks_.Seen(), IsEmpty());
+  EXPECT_THAT(webhooks_.Seen(), IsEmpty());
 }
 
 TEST_F(WebhookReceiverTest, WhoAsksFirstIsToldToGoOn) {
@@ -746,7 +746,7 @@ TEST_F(WebhookReceiverTest, BytesThatDripDoNotKeepAConnectionOpen) {
   }
   ASSERT_TRUE(events_.WaitForOutcomes(1));
   EXPECT_THAT(events_.Outcomes(), ElementsAre("incomplete"));
-  EXPECT_THAT(callbacks_.Seen(), IsEmpty());
+  EXPECT_THAT(webhooks_.Seen(), IsEmpty());
 }
 
 TEST_F(WebhookReceiverTest, ABodyThatStaysAwayIsWaitedForOnlySoLong) {
@@ -769,14 +769,14 @@ TEST_F(WebhookReceiverTest, AClientThatLeavesInTheMiddleIsCounted) {
 }
 
 TEST_F(WebhookReceiverTest, AClientThatLeavesWhileItIsRecordedHarmsNothing) {
-  callbacks_.Hold();
+  webhooks_.Hold();
   const uint16_t port = Start();
   {
     RawClient client(port);
     ASSERT_TRUE(client.Send(Message().Text()));
-    ASSERT_TRUE(callbacks_.WaitFor(1));
+    ASSERT_TRUE(webhooks_.WaitFor(1));
   }
-  callbacks_.Release();
+  webhooks_.Release();
   ASSERT_TRUE(events_.WaitForOutcomes(1));
   EXPECT_THAT(Exchange(port, Message().Text()), StartsWith("HTTP/1.1 204 "));
 }
@@ -798,24 +798,24 @@ TEST_F(WebhookReceiverTest, AConnectionEndsAfterItsShareOfRequests) {
   message.keep_alive = true;
   ASSERT_TRUE(client.Send(absl::StrCat(message.Text(), message.Text(), message.Text())));
   EXPECT_THAT(client.ReadAll(), HasSubstr("Connection: close\r\n"));
-  EXPECT_THAT(callbacks_.Seen(), SizeIs(2));
+  EXPECT_THAT(webhooks_.Seen(), SizeIs(2));
 }
 
 TEST_F(WebhookReceiverTest, ConnectionsAboveTheCapAreRefusedUntilOneEnds) {
   WebhookOptions options;
   options.max_connections = 2;
-  callbacks_.Hold();
+  webhooks_.Hold();
   const uint16_t port = Start(options);
   auto first = std::make_unique<RawClient>(port);
   RawClient second(port);
   for (RawClient* client : {first.get(), &second}) ASSERT_TRUE(client->Send(Message().Text()));
-  ASSERT_TRUE(callbacks_.WaitFor(2));
+  ASSERT_TRUE(webhooks_.WaitFor(2));
   const std::string refused = RawClient(port).ReadAll();
   EXPECT_THAT(refused, StartsWith("HTTP/1.1 503 "));
   EXPECT_THAT(refused, HasSubstr("Retry-After: "));
   EXPECT_THAT(events_.Outcomes(), ElementsAre("busy"));
 
-  callbacks_.Release();
+  webhooks_.Release();
   EXPECT_THAT(first->ReadAll(), StartsWith("HTTP/1.1 204 "));
   EXPECT_THAT(second.ReadAll(), StartsWith("HTTP/1.1 204 "));
   first.reset();
@@ -845,7 +845,7 @@ TEST_F(WebhookReceiverTest, AnUrlWithoutAPathHasItsTokensAtTheRoot) {
   const auto receiver = WebhookReceiver::Start(
       loop_, {}, *std::move(secrets), clock_, events_,
       [this](std::string token, std::string upstream_id, core::Completion<absl::Status> done) {
-        callbacks_.OnCallback(std::move(token), std::move(upstream_id), std::move(done));
+        webhooks_.OnWebhook(std::move(token), std::move(upstream_id), std::move(done));
       });
   ASSERT_TRUE(receiver.ok());
   EXPECT_THAT(Exchange((*receiver)->port(), WithTarget(absl::StrCat("/", kToken)).Text()),
@@ -887,18 +887,18 @@ TEST_F(WebhookReceiverTest, AnAddressThatIsNoneIsAnError) {
 // --------------------------------------------------------------------------------------------- ends
 
 TEST_F(WebhookReceiverTest, DestroyingItClosesItsConnectionsAlsoWhileTheyWait) {
-  callbacks_.Hold();
+  webhooks_.Hold();
   const uint16_t port = Start();
   RawClient idle(port);
   RawClient waiting(port);
   ASSERT_TRUE(waiting.Send(Message().Text()));
-  ASSERT_TRUE(callbacks_.WaitFor(1));
+  ASSERT_TRUE(webhooks_.WaitFor(1));
   receiver_.reset();
   EXPECT_EQ(idle.ReadAll(), "");
   EXPECT_EQ(waiting.ReadAll(), "");
   EXPECT_TRUE(waiting.closed_by_server());
   EXPECT_FALSE(RawClient(port).connected());
-  callbacks_.Release();  // nobody is there to hear it
+  webhooks_.Release();  // nobody is there to hear it
 }
 
 TEST_F(WebhookReceiverTest, TheLoopMayStopFirst) {
@@ -949,7 +949,7 @@ class WebhookTlsTest : public WebhookReceiverTest {
   const net_test::TestCertificates certificates_{"IP:127.0.0.1"};
 };
 
-TEST_F(WebhookTlsTest, CallbacksComeOverTls) {
+TEST_F(WebhookTlsTest, WebhooksComeOverTls) {
   const uint16_t port = Start(Tls());
   EXPECT_THAT(TlsExchange(port, certificates_.ca_file(), Message().Text()),
               StartsWith("HTTP/1.1 204 "));
@@ -979,7 +979,7 @@ TEST_F(WebhookTlsTest, ARenewedCertificateIsShownToTheNextConnectionOnceItsKeyIs
 TEST_F(WebhookTlsTest, PlainHttpIsNotServedThen) {
   const std::string answer = Exchange(Start(Tls()), Message().Text());
   EXPECT_THAT(answer, Not(HasSubstr("HTTP/1.1")));
-  EXPECT_THAT(callbacks_.Seen(), IsEmpty());
+  EXPECT_THAT(webhooks_.Seen(), IsEmpty());
 }
 
 TEST_F(WebhookTlsTest, AHandshakeThatStaysAwayIsWaitedForOnlySoLong) {

@@ -1,4 +1,4 @@
-// Signed callbacks made by the openssl command line tool (make_webhook_vectors.sh), read from the file
+// Signed webhooks made by the openssl command line tool (make_webhook_vectors.sh), read from the file
 // beside this one.
 #ifndef DREAMGATE_TESTS_WEB_WEBHOOK_VECTORS_H_
 #define DREAMGATE_TESTS_WEB_WEBHOOK_VECTORS_H_
