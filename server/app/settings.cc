@@ -148,7 +148,7 @@ void AddUpstream(Table& table) {
   table.AddDuration("upstream-connect-timeout", "Time to resolve the name and connect.",
                     absl::Milliseconds(100), absl::Minutes(2),
                     [](Config& c) -> absl::Duration& { return c.upstream_connect_timeout; });
-  table.AddDuration("upstream-response-timeout", "Time to answer a look at a task.",
+  table.AddDuration("upstream-response-timeout", "Time to answer a poll of a task.",
                     absl::Milliseconds(100), absl::Minutes(10),
                     [](Config& c) -> absl::Duration& { return c.upstream_response_timeout; });
   table.AddNumber<int>("max-upstream-connections", "Connections to upstream at once.", 2, 10'000,
@@ -216,26 +216,26 @@ void AddPredictions(Table& table) {
       "evidence finds its prediction.",
       absl::Hours(8 * 24), absl::Hours(10 * 365 * 24),
       [](Config& c) -> absl::Duration& { return c.core.request_id_retention; });
-  table.AddDuration("poll-min-interval", "Shortest time between two looks at one prediction.",
+  table.AddDuration("poll-min-interval", "Shortest time between two polls of one prediction.",
                     absl::Milliseconds(10), absl::Hours(1),
                     [](Config& c) -> absl::Duration& { return c.core.poll_min_interval; });
   table.AddDuration(
       "poll-max-interval",
-      "Longest time between two looks at one prediction: how late the news of a video "
+      "Longest time between two polls of one prediction: how late the news of a video "
       "may be that takes far longer than others do.",
       absl::Milliseconds(10), absl::Hours(24),
       [](Config& c) -> absl::Duration& { return c.core.poll_max_interval; });
   table.Add<double>(
       "gets-per-video", "NUMBER",
-      "Looks that one video may cost on average while somebody watches. More looks, earlier "
+      "Polls that one video may cost on average while somebody watches. More polls, earlier "
       "news.",
       [](Config& c) -> double& { return c.core.gets_per_video; }, ParseGetsPerVideo);
   table.Add<double>(
       "max-gets-per-second", "NUMBER",
-      "Looks at all predictions together; 0: no limit but upstream's own.",
+      "Polls of all predictions together; 0: no limit but upstream's own.",
       [](Config& c) -> double& { return c.core.max_gets_per_second; }, ParseRate);
   table.AddDuration("probe-interval",
-                    "While upstream refuses the API key: time between two attempts to look again.",
+                    "While upstream refuses the API key: time between two attempts to poll again.",
                     absl::Milliseconds(100), absl::Hours(1),
                     [](Config& c) -> absl::Duration& { return c.core.probe_interval; });
 }

@@ -21,13 +21,13 @@ constexpr double kPriorMedian = 110;
 constexpr double kPriorSigma = 0.45;
 // Mixed in for good, with the weight of a fifth of an observation: a Lomax tail, S(t) = (1 + t /
 // scale)^-shape. It keeps the hazard above 0 at every age and lets it fall like shape / age where
-// there is no data. More of it, and looks are wasted where nothing has ever ended.
+// there is no data. More of it, and polls are wasted where nothing has ever ended.
 constexpr double kTailWeight = 0.2;
 constexpr double kTailScale = 100;  // seconds
 constexpr double kTailShape = 2;
 
 // Of an interval's weight this share is spread over its bins alike, the rest as the distribution so
-// far would have it. Without it a burst before the first look would never be found by looks alone:
+// far would have it. Without it a burst before the first poll would never be found by polls alone:
 // they would confirm what was believed. Narrow intervals, the usual ones, do not notice.
 constexpr double kDoubtShare = 0.05;
 

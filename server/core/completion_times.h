@@ -1,7 +1,7 @@
 // How long a model's videos take, as a distribution that is learned while they are made.
 //
 // The time is the age at which a prediction became terminal, counted from one origin for all (its
-// create_time). It decides when to look (PollSchedule) and what is shown as time left. A value of
+// create_time). It decides when to poll (PollSchedule) and what is shown as time left. A value of
 // fixed size; whoever owns it adds observations and stores its bytes. No clock, no chance: the same
 // observations make the same distribution.
 #ifndef DREAMGATE_SERVER_CORE_COMPLETION_TIMES_H_
@@ -18,16 +18,16 @@
 namespace dreamgate::core {
 
 // An age known to lie in (after, until]. Equal ends: known exactly. `until` infinite: still running
-// at `after` when last looked at.
+// at `after` when last polled.
 struct CompletionInterval {
   absl::Duration after;
   absl::Duration until = absl::InfiniteDuration();
 };
 
-// What two looks and upstream's own figure say together. `last_running`: age at the last look that
+// What two polls and upstream's own figure say together. `last_running`: age at the last poll that
 // was sent and found it running (or at acceptance). `found_ended`: age when the answer came that
 // showed the end. `accepted`: age when upstream had taken the task. Upstream's figure leaves
-// queueing out, so it is believed where it lies between the looks, and else the looks are.
+// queueing out, so it is believed where it lies between the polls, and else the polls are.
 CompletionInterval ObservedCompletion(absl::Duration last_running, absl::Duration found_ended,
                                       absl::Duration accepted,
                                       std::optional<absl::Duration> inference_time);
@@ -65,7 +65,7 @@ class CompletionTimes {
   // Per second of age.
   double Density(absl::Duration age) const;
   // Density over survival, per second: above 0 and finite everywhere. In the far tail it falls like
-  // 1 / age, so looking never stops but grows rare.
+  // 1 / age, so polling never stops but grows rare.
   double Hazard(absl::Duration age) const;
 
   // The age by which this share (over 0, below 1) has ended.

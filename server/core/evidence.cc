@@ -54,7 +54,7 @@ bool OfOnePrediction(const std::vector<const StoredAttempt*>& attempts) {
   });
 }
 
-// For absence: the tasks that nobody has, so arranged that each attempt looks at few of them.
+// For absence: the tasks that nobody has, so arranged that each attempt is compared with few of them.
 class Candidates {
  public:
   Candidates(const HistoryReading& reading, const AttemptReview& review)

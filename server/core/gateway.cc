@@ -117,7 +117,7 @@ void Gateway::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watche
 void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_->Unwatch(watcher); }
 
 void Gateway::OnWebhook(std::string attempt_token, std::string upstream_id,
-                         Completion<absl::Status> done) {
+                        Completion<absl::Status> done) {
   // It may be about a prediction that is being taken over, and would look like
   // one that nobody follows.
   if (!taken_over_) {

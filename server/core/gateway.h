@@ -74,10 +74,10 @@ struct InFlight {
 struct GatewayStatus {
   int64_t predictions_in_flight = 0;
   int64_t predictions_unresolved = 0;
-  int64_t orphans = 0;  // tasks that no prediction follows, looked at until they end
+  int64_t orphans = 0;  // tasks that no prediction follows, polled until they end
   int64_t watchers = 0;
   bool polling_paused = false;  // upstream refused the key while polling
-  CircuitBreaker::State get_circuit = CircuitBreaker::State::kClosed;   // of looks
+  CircuitBreaker::State get_circuit = CircuitBreaker::State::kClosed;   // of polls
   CircuitBreaker::State post_circuit = CircuitBreaker::State::kClosed;  // of submissions
   bool draining = false;
   std::vector<InFlight> oldest;  // at most 100
@@ -106,11 +106,10 @@ class Gateway {
   void Unwatch(const std::shared_ptr<Watcher>& watcher);
 
   // A verified webhook for the attempt with this token: evidence that upstream created this task
-  // for it, whatever the POST was answered. Binds it if need be and looks at the task at once.
+  // for it, whatever the POST was answered. Binds it if need be and polls the task at once.
   // `done` is called once it is durable: NotFoundError (absl) if no attempt has the token, a
   // MakeError of LEDGER_UNAVAILABLE if upstream should call again.
-  void OnWebhook(std::string attempt_token, std::string upstream_id,
-                  Completion<absl::Status> done);
+  void OnWebhook(std::string attempt_token, std::string upstream_id, Completion<absl::Status> done);
 
   // Tells every watcher to leave and refuses new submissions and watches with DRAINING. What was
   // sent upstream goes on.

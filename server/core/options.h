@@ -31,12 +31,12 @@ struct Options {
   // Predictions in flight per tenant; 0 means no limit.
   int64_t max_in_flight_per_tenant = 0;
 
-  // Bounds of the time between two looks at one prediction.
+  // Bounds of the time between two polls of one prediction.
   absl::Duration poll_min_interval = absl::Seconds(2);
   absl::Duration poll_max_interval = absl::Minutes(10);
-  // Looks that one video may cost on average, while somebody watches.
+  // Polls that one video may cost on average, while somebody watches.
   double gets_per_video = 20;
-  // Looks at all predictions together; 0: no limit but upstream's own.
+  // Polls of all predictions together; 0: no limit but upstream's own.
   double max_gets_per_second = 0;
   // Every task is registered for a webhook at its end.
   bool webhooks_expected = false;

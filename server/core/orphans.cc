@@ -13,7 +13,7 @@ namespace dreamgate::core {
 namespace {
 
 constexpr BackoffPolicy kRecordBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
-constexpr BackoffPolicy kLookBackoff = {absl::Seconds(4), absl::Minutes(10)};
+constexpr BackoffPolicy kPollBackoff = {absl::Seconds(4), absl::Minutes(10)};
 
 }  // namespace
 
@@ -24,7 +24,7 @@ void Orphans::Start() { FollowRecorded(/*news=*/false); }
 
 void Orphans::OnAnnounced(const StoredAttempt& attempt) {
   if (followed_.contains(attempt.upstream_id)) {
-    LookAfter(absl::ZeroDuration(), attempt.upstream_id);
+    PollAfter(absl::ZeroDuration(), attempt.upstream_id);
   } else if (attempt.result == AttemptResult::kOrphaned) {
     FollowRecorded(/*news=*/true);
   }
@@ -104,19 +104,19 @@ void Orphans::Follow(Orphan orphan) {
   const std::string upstream_id = orphan.upstream_id;
   followed_[upstream_id].orphan = std::move(orphan);
   ports_.events.OrphansFollowed(followed());
-  LookAfter(UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random),
+  PollAfter(UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random),
             upstream_id);
 }
 
-void Orphans::LookAfter(absl::Duration delay, const std::string& upstream_id) {
+void Orphans::PollAfter(absl::Duration delay, const std::string& upstream_id) {
   followed_[upstream_id].timer = ports_.timers.After(delay, [this, upstream_id] {
     ports_.upstream.GetTask(upstream_id, lifeline_.Guard([this, upstream_id](PollOutcome outcome) {
-      OnLooked(upstream_id, std::move(outcome));
+      OnPolled(upstream_id, std::move(outcome));
     }));
   });
 }
 
-void Orphans::OnLooked(const std::string& upstream_id, PollOutcome outcome) {
+void Orphans::OnPolled(const std::string& upstream_id, PollOutcome outcome) {
   const auto found = followed_.find(upstream_id);
   if (found == followed_.end()) return;
   Followed& task = found->second;
@@ -125,8 +125,8 @@ void Orphans::OnLooked(const std::string& upstream_id, PollOutcome outcome) {
                      IsTerminal(observed->task.state);
   const bool expired = ports_.clock.Now() > task.orphan.found_time + options_.upstream_retention;
   if (!ended && !expired) {
-    LookAfter(
-        std::max(options_.poll_min_interval, FullJitter(kLookBackoff, task.looks++, ports_.random)),
+    PollAfter(
+        std::max(options_.poll_min_interval, FullJitter(kPollBackoff, task.polls++, ports_.random)),
         upstream_id);
     return;
   }

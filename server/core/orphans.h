@@ -1,5 +1,5 @@
 // The orphans: tasks that upstream has created, and was paid for, for a prediction that has ended
-// or that goes on with another attempt. Each is recorded and alarmed, and looked at until it ends;
+// or that goes on with another attempt. Each is recorded and alarmed, and polled until it ends;
 // its videos are kept as the prediction's `recovered_outputs`. Owned by Reconciler, loop only.
 #ifndef DREAMGATE_SERVER_CORE_ORPHANS_H_
 #define DREAMGATE_SERVER_CORE_ORPHANS_H_
@@ -25,7 +25,7 @@ class Orphans {
  public:
   Orphans(const Ports& ports, const Options& options, Tracker& tracker);
 
-  // Goes on looking at those that an earlier process has recorded.
+  // Goes on polling those that an earlier process has recorded.
   void Start();
 
   // Upstream has created a task, named by `acceptance`, that the prediction has no use for.
@@ -33,16 +33,16 @@ class Orphans {
   void Record(const PredictionKey& key, const AttemptOutcome& acceptance,
               Completion<absl::Status> done);
 
-  // A webhook has come for the attempt's task. If that is an orphan, it is looked at now.
+  // A webhook has come for the attempt's task. If that is an orphan, it is polled now.
   void OnAnnounced(const StoredAttempt& attempt);
 
-  // How many are looked at, because they have not ended.
+  // How many are polled, because they have not ended.
   int64_t followed() const { return static_cast<int64_t>(followed_.size()); }
 
  private:
   struct Followed {
     Orphan orphan;
-    int looks = 0;
+    int polls = 0;
     std::unique_ptr<Timers::Timer> timer;
   };
 
@@ -54,8 +54,8 @@ class Orphans {
   // Those that the ledger has and that are not followed yet. `news`: nobody has been told of them.
   void FollowRecorded(bool news);
   void Follow(Orphan orphan);
-  void LookAfter(absl::Duration delay, const std::string& upstream_id);
-  void OnLooked(const std::string& upstream_id, PollOutcome outcome);
+  void PollAfter(absl::Duration delay, const std::string& upstream_id);
+  void OnPolled(const std::string& upstream_id, PollOutcome outcome);
 
   // Runs `work` later; forgotten when this object dies.
   void Later(absl::Duration delay, absl::AnyInvocable<void() &&> work);

@@ -1,10 +1,10 @@
-// Which look may go out when, for all predictions in flight together: one queue, earliest
+// Which poll may go out when, for all predictions in flight together: one queue, earliest
 // due first, under the operator's rate, whatever upstream's 429s make of it, and the
 // circuit of upstream's GETs.
 //
 // Every prediction has at most one place, so the queue is never longer than what is in flight,
-// and one timer serves all: Schedule looks, call Take at NextTime, Schedule again when they are
-// answered. A look that waits keeps its due time and everything later comes after it, so
+// and one timer serves all: Schedule polls, call Take at NextTime, Schedule again when they are
+// answered. A poll that waits keeps its due time and everything later comes after it, so
 // nothing starves, and under a budget that is too small all are late alike. A value on the
 // caller's time; loop only.
 #ifndef DREAMGATE_SERVER_CORE_POLL_BUDGET_H_
@@ -38,7 +38,7 @@ class PollBudget {
   static constexpr absl::Duration kRecovery = absl::Seconds(15);
   // The longest Retry-After that is believed.
   static constexpr absl::Duration kLongestPause = CircuitBreaker::kLongestPause;
-  // Looks under way at once, of the 48 connections that upstream's client has for them; what hangs
+  // Polls under way at once, of the 48 connections that upstream's client has for them; what hangs
   // there since before the circuit last changed may take the rest, and no more.
   static constexpr int kMostUnderWay = 40;
   static constexpr int kMostInAll = 48;
@@ -47,20 +47,20 @@ class PollBudget {
   // until a 429 comes, and then from half of what was lately sent back to twice that and none.
   PollBudget(double gets_per_second, Random& random);
 
-  // Asks for a look at `due`; what was asked for this prediction before is forgotten.
+  // Asks for a poll at `due`; what was asked for this prediction before is forgotten.
   void Schedule(const Key& key, absl::Time due, absl::Time now);
   bool Waits(const Key& key) const { return places_.contains(key); }
-  // This prediction needs no look any more.
+  // This prediction needs no poll any more.
   void Withdraw(const Key& key);
   // Nobody needs one (upstream refuses the key).
   void WithdrawAll();
 
   // When Take will have something, as far as is known; not before `now`. Nothing if nothing waits.
   std::optional<absl::Time> NextTime(absl::Time now);
-  // The prediction to look at now, the earliest due; it has left the queue. Nothing if none may go.
+  // The prediction to poll now, the earliest due; it has left the queue. Nothing if none may go.
   std::optional<Key> Take(absl::Time now);
 
-  // A look leaves; just one of the other three follows.
+  // A poll leaves; just one of the other three follows.
   CircuitBreaker::Call OnSent(absl::Time now);
   // Upstream has answered, if only to refuse.
   void OnServed(CircuitBreaker::Call call, absl::Time now);
@@ -71,7 +71,7 @@ class PollBudget {
   void OnRateLimited(CircuitBreaker::Call call, absl::Time now,
                      std::optional<absl::Duration> retry_after);
 
-  // Not closed: the looks wait in the queue, and few or none go out.
+  // Not closed: the polls wait in the queue, and few or none go out.
   CircuitBreaker::State circuit() const { return circuit_.state(); }
 
   // GETs per second at present; infinite without a limit.
@@ -80,7 +80,7 @@ class PollBudget {
   // average (Little's law); infinite without a limit. A schedule for more would only be late.
   double SustainableGets(size_t in_flight, absl::Duration mean_duration, absl::Time now);
 
-  // However due a look is, it does not go out before this.
+  // However due a poll is, it does not go out before this.
   absl::Time not_before() const { return std::max(paused_until_, circuit_.next_probe()); }
   size_t waiting() const { return queue_.size(); }
   int under_way() const { return under_way_; }

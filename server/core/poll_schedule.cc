@@ -20,8 +20,8 @@ constexpr double kHighestPrice = 1e6;
 constexpr int kMostPasses = 24;
 constexpr double kCloseEnough = 0.005;  // of the budget
 
-// Where a task that has not started is looked at in any case, by its age.
-constexpr std::array<absl::Duration, 2> kStartLooks = {absl::Seconds(5), absl::Seconds(20)};
+// Where a task that has not started is polled in any case, by its age.
+constexpr std::array<absl::Duration, 2> kStartPolls = {absl::Seconds(5), absl::Seconds(20)};
 
 constexpr absl::Duration kMostVariation = absl::Seconds(1);
 constexpr double kVariationShare = 0.1;
@@ -160,11 +160,11 @@ void PollSchedule::Solve(const Curve& curve) {
   mean_delay_ = absl::Seconds(cost[0] - price * gets[0]);
 }
 
-absl::Duration PollSchedule::Planned(absl::Duration last_look) const {
+absl::Duration PollSchedule::Planned(absl::Duration last_poll) const {
   const std::array<double, kNodes>& ages = NodeAges();
-  const double seconds = std::max(0.0, absl::ToDoubleSeconds(last_look));
+  const double seconds = std::max(0.0, absl::ToDoubleSeconds(last_poll));
   const double position = std::log1p(seconds / kNodeScale) / kNodeStep;
-  if (position >= static_cast<double>(kNodes - 1)) return last_look + limits_.max_interval;
+  if (position >= static_cast<double>(kNodes - 1)) return last_poll + limits_.max_interval;
   const auto node = static_cast<size_t>(position);
   double next = static_cast<double>(next_[node]);
   // Between two nodes in proportion, unless a gap opens there that one of them leaps.
@@ -174,20 +174,20 @@ absl::Duration PollSchedule::Planned(absl::Duration last_look) const {
   return absl::Seconds(next);
 }
 
-absl::Duration PollSchedule::NextLook(absl::Duration age, absl::Duration last_look, bool started,
+absl::Duration PollSchedule::NextPoll(absl::Duration age, absl::Duration last_poll, bool started,
                                       Random& random) const {
-  const absl::Duration earliest = last_look + limits_.min_interval;
-  absl::Duration next = std::max(earliest, Planned(last_look));
+  const absl::Duration earliest = last_poll + limits_.min_interval;
+  absl::Duration next = std::max(earliest, Planned(last_poll));
   if (!started) {
-    for (const absl::Duration look : kStartLooks) {
+    for (const absl::Duration poll : kStartPolls) {
       // One that varied to a little before its mark has done its duty.
-      if (look - last_look < look / 4 || look <= age) continue;
-      next = std::min(next, std::max(earliest, look));
+      if (poll - last_poll < poll / 4 || poll <= age) continue;
+      next = std::min(next, std::max(earliest, poll));
     }
   }
-  const absl::Duration variation = std::min(kMostVariation, (next - last_look) * kVariationShare);
+  const absl::Duration variation = std::min(kMostVariation, (next - last_poll) * kVariationShare);
   next = UniformDelay(std::max(earliest, next - variation),
-                      std::min(last_look + limits_.max_interval, next + variation), random);
+                      std::min(last_poll + limits_.max_interval, next + variation), random);
   if (next > age) return next;
   return age + UniformDelay(absl::Milliseconds(1), limits_.min_interval, random);
 }

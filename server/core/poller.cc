@@ -12,33 +12,33 @@
 namespace dreamgate::core {
 namespace {
 
-// Upstream in trouble: whatever has failed is looked at again soon after the trouble has passed.
+// Upstream in trouble: whatever has failed is polled again soon after the trouble has passed.
 constexpr BackoffPolicy kBackoff = {absl::Seconds(2), absl::Seconds(20)};
 // Trouble that only this task has.
 constexpr BackoffPolicy kSlowBackoff = {absl::Seconds(2), absl::Minutes(1)};
-// Retries are this share of the looks that would be made anyway, and so many at once.
+// Retries are this share of the polls that would be made anyway, and so many at once.
 constexpr double kRetryShare = 0.1;
 constexpr double kRetryBurst = 10;
-// Without a retry, the look that comes next anyway is put off a little: the end of a
-// video takes more than one look to see while some fail, and all together shall not
+// Without a retry, the poll that comes next anyway is put off a little: the end of a
+// video takes more than one poll to see while some fail, and all together shall not
 // cost upstream more for that.
 constexpr double kPutOff = 1.5;
-// A look that has been without an answer for so long gets company: upstream may be back, and it
+// A poll that has been without an answer for so long gets company: upstream may be back, and it
 // may never learn of that.
 constexpr absl::Duration kPatience = absl::Seconds(10);
-// A task that upstream says it does not know: how often and how long before we believe it. A look
+// A task that upstream says it does not know: how often and how long before we believe it. A poll
 // counts only if some other GET has succeeded since the one before, so that an upstream which has
 // forgotten everything for a while fails nothing.
-constexpr int kNotFoundLooks = 5;
+constexpr int kNotFoundPolls = 5;
 constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);
 constexpr absl::Duration kNotFoundInterval = absl::Minutes(5);
 
 // Who asked for the state counts as watching for a while.
 constexpr absl::Duration kInterest = absl::Minutes(1);
-// While nobody waits, looks are this much rarer.
+// While nobody waits, polls are this much rarer.
 constexpr int kIdleFactor = 2;
-// GETs a video while webhooks announce every end, the look that each webhook brings not counted.
-// A video is looked at only when most would have ended.
+// GETs a video while webhooks announce every end, the poll that each webhook brings not counted.
+// A video is polled only when most would have ended.
 constexpr double kNetGets = 1.2;
 // So many ends in a row must have been announced before webhooks are relied on.
 constexpr int kEndsToTrust = 3;
@@ -48,16 +48,16 @@ constexpr double kFewestGets = 1.1;
 // Ends that are worth new schedules, while little is known.
 constexpr double kEndsToRebuild = 3;
 constexpr absl::Duration kSavePeriod = absl::Minutes(1);
-// Looks per second while many are taken over or taken up again.
+// Polls per second while many are taken over or taken up again.
 constexpr int kMostAtOnce = 200;
-// While a limit or upstream's 429s hold looks back, schedules follow what can be borne.
+// While a limit or upstream's 429s hold polls back, schedules follow what can be borne.
 constexpr absl::Duration kRebuildPeriod = absl::Seconds(10);
 
 bool IsPolled(State state) { return state == State::kCreated || state == State::kProcessing; }
 
 }  // namespace
 
-Poller::Poller(const Ports& ports, const Options& options, LookObserver& observer)
+Poller::Poller(const Ports& ports, const Options& options, PollObserver& observer)
     : ports_(ports),
       options_(options),
       observer_(observer),
@@ -84,7 +84,7 @@ void Poller::Follow(const std::shared_ptr<const Prediction>& current) {
   const PredictionKey key = KeyOf(*current);
   Task& task = tasks_[key];
   task.current = current;
-  if (!IsPolled(current->state) || task.looks_under_way > 0 || task.next || paused_) return;
+  if (!IsPolled(current->state) || task.polls_under_way > 0 || task.next || paused_) return;
   const absl::Time now = ports_.clock.Now();
   if (!task.last_observed) {  // just accepted, or taken over from an earlier process
     const auto accepted =
@@ -121,9 +121,9 @@ void Poller::Touch(const PredictionKey& key) {
   if (!was_of_interest) BringForward(key, *task);
 }
 
-void Poller::LookNow(const PredictionKey& key) {
+void Poller::PollNow(const PredictionKey& key) {
   Task* task = TaskOf(key);
-  if (task == nullptr || task->looks_under_way > 0 || paused_ || !IsPolled(task->current->state)) {
+  if (task == nullptr || task->polls_under_way > 0 || paused_ || !IsPolled(task->current->state)) {
     return;
   }
   ScheduleAt(key, *task, ports_.clock.Now());
@@ -133,7 +133,7 @@ void Poller::OnAnnounced(const PredictionKey& key) {
   Task* task = TaskOf(key);
   if (task == nullptr) return;
   task->announced = true;
-  LookNow(key);
+  PollNow(key);
 }
 
 Poller::Task* Poller::TaskOf(const PredictionKey& key) {
@@ -167,22 +167,22 @@ Heartbeat Poller::HeartbeatFor(const PredictionKey& key) const {
   return heartbeat;
 }
 
-// ---------------------------------------------------------------------------------------- looking
+// ---------------------------------------------------------------------------------------- polling
 
-absl::Time Poller::NextDue(const Task& task, absl::Duration last_look) {
+absl::Time Poller::NextDue(const Task& task, absl::Duration last_poll) {
   const absl::Duration age = std::max(absl::ZeroDuration(), ports_.clock.Now() - task.accepted);
-  // The start is no news that is worth a look while webhooks do the rest.
+  // The start is no news that is worth a poll while webhooks do the rest.
   const bool started = task.current->state == State::kProcessing || WebhooksAnnounce();
-  return task.accepted + ScheduleFor(task).NextLook(age, last_look, started, ports_.random);
+  return task.accepted + ScheduleFor(task).NextPoll(age, last_poll, started, ports_.random);
 }
 
 void Poller::ScheduleNext(const PredictionKey& key, Task& task) {
-  ScheduleAt(key, task, NextDue(task, task.last_look));
+  ScheduleAt(key, task, NextDue(task, task.last_poll));
 }
 
 void Poller::BringForward(const PredictionKey& key, Task& task) {
   if (!task.next || task.failures > 0) return;
-  const absl::Time due = NextDue(task, task.last_look);
+  const absl::Time due = NextDue(task, task.last_poll);
   if (due < *task.next) ScheduleAt(key, task, due);
 }
 
@@ -212,19 +212,19 @@ void Poller::ArmTimer() {
       if (const Task* task = TaskOf(*key); task != nullptr && !task->retry) {
         retry_budget_.OnFirstTry();
       }
-      Look(*key);
+      Poll(*key);
     }
     ArmTimer();
   });
 }
 
-void Poller::Look(const PredictionKey& key) {
+void Poller::Poll(const PredictionKey& key) {
   Task* task = TaskOf(key);
   if (task == nullptr || !IsPolled(task->current->state)) return;
   const absl::Time now = ports_.clock.Now();
   budget_.Withdraw(key);
   if (!paused_) budget_.Schedule(key, now + kPatience, now);  // forgotten when it is answered
-  ++task->looks_under_way;
+  ++task->polls_under_way;
   task->next.reset();
   task->retry = false;
   DREAMGATE_FAILPOINT("track.before_poll");
@@ -255,7 +255,7 @@ void Poller::Judge(CircuitBreaker::Call call, const PollOutcome& outcome) {
 
 void Poller::OnAnswered(const PredictionKey& key, absl::Time sent, PollOutcome outcome) {
   Task* task = TaskOf(key);
-  if (task != nullptr) --task->looks_under_way;
+  if (task != nullptr) --task->polls_under_way;
   auto* observed = std::get_if<PollObserved>(&outcome);
   if (observed == nullptr) {
     const auto& failed = std::get<PollFailed>(outcome);
@@ -285,7 +285,7 @@ void Poller::OnSeen(const PredictionKey& key, Task& task, absl::Time sent,
   if (IsTerminal(seen.state)) {
     Learn(task, seen);
   } else {
-    task.last_look = std::max(task.last_look, sent - task.accepted);
+    task.last_poll = std::max(task.last_poll, sent - task.accepted);
     if (std::exchange(task.announced, false)) {
       ScheduleAt(key, task,
                  now + options_.poll_min_interval);  // the news has not arrived there yet
@@ -335,7 +335,7 @@ absl::Duration Poller::DelayAfter(const PollFailed& failed, Task& task) {
           : kSlowBackoff;
   task.retry = retry_budget_.TrySpend();
   if (task.retry) return FullJitter(backoff, failures, ports_.random);
-  // No retry, then, but the look that would have come anyway.
+  // No retry, then, but the poll that would have come anyway.
   const absl::Time now = ports_.clock.Now();
   return std::min((NextDue(task, now - task.accepted) - now) * kPutOff,
                   UniformDelay(backoff.maximum / 2, backoff.maximum, ports_.random));
@@ -353,7 +353,7 @@ bool Poller::CountNotFound(Task& task) {
     ++task.not_found;
     task.not_found_latest = now;
   }
-  return task.not_found >= kNotFoundLooks && now - task.not_found_since >= kNotFoundPeriod;
+  return task.not_found >= kNotFoundPolls && now - task.not_found_since >= kNotFoundPeriod;
 }
 
 // --------------------------------------------------------------------------- a key that is refused
@@ -379,19 +379,19 @@ void Poller::Pause() {
 }
 
 // One GET for all, of a different prediction each time: a single task that stays refused must not
-// keep the others from being looked at.
+// keep the others from being polled.
 void Poller::Probe() {
   auto candidate = tasks_.upper_bound(last_probed_);
-  for (size_t looked = 0; looked < tasks_.size(); ++looked, ++candidate) {
+  for (size_t polled = 0; polled < tasks_.size(); ++polled, ++candidate) {
     if (candidate == tasks_.end()) candidate = tasks_.begin();
-    if (!IsPolled(candidate->second.current->state) || candidate->second.looks_under_way > 0) {
+    if (!IsPolled(candidate->second.current->state) || candidate->second.polls_under_way > 0) {
       continue;
     }
     last_probed_ = candidate->first;
-    Look(last_probed_);
+    Poll(last_probed_);
     return;
   }
-  Resume();  // nobody left to ask with; the next look will tell
+  Resume();  // nobody left to ask with; the next poll will tell
 }
 
 void Poller::Resume() {
@@ -402,7 +402,7 @@ void Poller::Resume() {
   ports_.events.Log(LogLevel::kInfo, "polling resumes");
   const absl::Time now = ports_.clock.Now();
   for (auto& [key, task] : tasks_) {
-    if (!IsPolled(task.current->state) || task.looks_under_way > 0) continue;
+    if (!IsPolled(task.current->state) || task.polls_under_way > 0) continue;
     ScheduleAt(key, task, now + SpreadDelay());
   }
 }
@@ -413,7 +413,7 @@ void Poller::Learn(const Task& task, const TaskObservation& end) {
   SetTrust(task.announced);
   if (task.accepted_late) return;
   const absl::Duration found = ports_.clock.Now() - task.accepted;
-  times_.Observe(ObservedCompletion(task.last_look, std::max(task.last_look, found),
+  times_.Observe(ObservedCompletion(task.last_poll, std::max(task.last_poll, found),
                                     absl::ZeroDuration(), end.inference_time));
   ++unlearned_;
   SaveLater();

@@ -1,10 +1,10 @@
-// Looks at upstream's tasks until they end: when, in which order, and what the answers mean. One
-// look at a time for each prediction, however many watch; another goes beside it only when it has
+// Polls upstream's tasks until they end: when, in which order, and what the answers mean. One
+// poll at a time for each prediction, however many watch; another goes beside it only when it has
 // been without an answer for long.
 //
-// Looks are placed by what has been learned of how long videos take (completion_times,
+// Polls are placed by what has been learned of how long videos take (completion_times,
 // poll_schedule), at half the cost while nobody watches, and share one budget (poll_budget). While
-// webhooks announce every end, a rare look is a safety net, and the first end that no webhook has
+// webhooks announce every end, a rare poll is a safety net, and the first end that no webhook has
 // announced brings back full speed for all. Owned by Tracker, loop only.
 #ifndef DREAMGATE_SERVER_CORE_POLLER_H_
 #define DREAMGATE_SERVER_CORE_POLLER_H_
@@ -29,10 +29,10 @@ namespace dreamgate::core {
 
 struct Ports;
 
-// Told of what the looks show. Implemented by Tracker; may call back into the Poller.
-class LookObserver {
+// Told of what the polls show. Implemented by Tracker; may call back into the Poller.
+class PollObserver {
  public:
-  virtual ~LookObserver() = default;
+  virtual ~PollObserver() = default;
   // The prediction's own task, in whatever state.
   virtual void OnTaskSeen(const PredictionKey& key, const TaskObservation& task) = 0;
   // Upstream has said long enough that it does not know the task.
@@ -41,26 +41,26 @@ class LookObserver {
 
 class Poller {
  public:
-  Poller(const Ports& ports, const Options& options, LookObserver& observer);
+  Poller(const Ports& ports, const Options& options, PollObserver& observer);
   ~Poller();
 
   // Reads what earlier processes have learned.
   void Start();
 
-  // As of now; looked at while it is CREATED or PROCESSING. Again after every transition.
+  // As of now; polled while it is CREATED or PROCESSING. Again after every transition.
   void Follow(const std::shared_ptr<const Prediction>& current);
-  // It needs no look any more.
+  // It needs no poll any more.
   void Leave(const PredictionKey& key);
 
   // Somebody begins, or the last one ceases, to watch.
   void SetWatched(const PredictionKey& key, bool watched);
   // Somebody has asked for the state: for a while as good as a watcher.
   void Touch(const PredictionKey& key);
-  void LookNow(const PredictionKey& key);
-  // A webhook tells of news: look at once, and know that webhooks come.
+  void PollNow(const PredictionKey& key);
+  // A webhook tells of news: poll at once, and know that webhooks come.
   void OnAnnounced(const PredictionKey& key);
 
-  // What is known of the looks at it, and when it may end.
+  // What is known of the polls of it, and when it may end.
   Heartbeat HeartbeatFor(const PredictionKey& key) const;
   bool paused() const { return paused_; }
   CircuitBreaker::State circuit() const { return budget_.circuit(); }
@@ -72,13 +72,13 @@ class Poller {
     bool accepted_late = false;  // found by evidence: its age says nothing of others
     bool watched = false;
     absl::Time asked_for = absl::InfinitePast();
-    bool announced = false;  // by a webhook, since the look before
+    bool announced = false;  // by a webhook, since the poll before
 
-    int looks_under_way = 0;
-    absl::Duration last_look;  // age at the latest look that found it running
+    int polls_under_way = 0;
+    absl::Duration last_poll;  // age at the latest poll that found it running
     int failures = 0;
-    bool retry = false;  // the next look is paid for by the retry budget
-    int not_found = 0;   // looks that count, see kNotFoundLooks
+    bool retry = false;  // the next poll is paid for by the retry budget
+    int not_found = 0;   // polls that count, see kNotFoundPolls
     absl::Time not_found_since;
     absl::Time not_found_latest;
     std::optional<absl::Time> last_observed;
@@ -89,23 +89,23 @@ class Poller {
   const Task* TaskOf(const PredictionKey& key) const;
   bool IsOfInterest(const Task& task) const;
 
-  // Where the schedule wants the next look, if the one before was at this age.
-  absl::Time NextDue(const Task& task, absl::Duration last_look);
-  // Ask the budget for a look there; or there if that is sooner than what was asked for; or then.
+  // Where the schedule wants the next poll, if the one before was at this age.
+  absl::Time NextDue(const Task& task, absl::Duration last_poll);
+  // Ask the budget for a poll there; or there if that is sooner than what was asked for; or then.
   void ScheduleNext(const PredictionKey& key, Task& task);
   void BringForward(const PredictionKey& key, Task& task);
   void ScheduleAt(const PredictionKey& key, Task& task, absl::Time due);
   absl::Duration SpreadDelay();
   void ArmTimer();
-  void Look(const PredictionKey& key);
+  void Poll(const PredictionKey& key);
 
-  // A look that left at `sent` has been answered.
+  // A poll that left at `sent` has been answered.
   void OnAnswered(const PredictionKey& key, absl::Time sent, PollOutcome outcome);
   void OnSeen(const PredictionKey& key, Task& task, absl::Time sent, const TaskObservation& seen);
   void OnFailed(const PredictionKey& key, const PollFailed& failed);
-  // When to look again after a failure; whatever upstream's circuit makes of that.
+  // When to poll again after a failure; whatever upstream's circuit makes of that.
   absl::Duration DelayAfter(const PollFailed& failed, Task& task);
-  // Tells the budget, and through it the circuit, what a look came to.
+  // Tells the budget, and through it the circuit, what a poll came to.
   void Judge(CircuitBreaker::Call call, const PollOutcome& outcome);
   // True: it counts as lost now.
   bool CountNotFound(Task& task);
@@ -126,7 +126,7 @@ class Poller {
 
   const Ports& ports_;
   const Options& options_;
-  LookObserver& observer_;
+  PollObserver& observer_;
 
   // Ordered by tenant and time of creation, so that nothing depends on hash order.
   std::map<PredictionKey, Task> tasks_;

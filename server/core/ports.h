@@ -114,11 +114,11 @@ struct PollObserved {
   TaskObservation task;
 };
 enum class PollProblem {
-  kTransient,            // 5xx, timeout, network, unreadable answer: back off and look again
+  kTransient,            // 5xx, timeout, network, unreadable answer: back off and poll again
   kRateLimited,          // 429
   kCredentialsRejected,  // 401, 402, 403: pause all polling, probe, reread the key
   kNotFound,             // 404
-  kRefused,              // any other 4xx or a redirect: look again, slowly
+  kRefused,              // any other 4xx or a redirect: poll again, slowly
 };
 struct PollFailed {
   PollProblem problem = PollProblem::kTransient;
@@ -169,7 +169,7 @@ class Upstream {
   // Sends exactly one POST, at most once on the wire. The completion may come minutes later: the
   // socket is read for up to 5 minutes, because the late answer is the best evidence there is.
   virtual void CreateTask(const CreateTaskRequest& request, Completion<CreateOutcome> done) = 0;
-  // One look at one task; no retries of its own beyond a stale pooled connection.
+  // One poll of one task; no retries of its own beyond a stale pooled connection.
   virtual void GetTask(const std::string& upstream_id, Completion<PollOutcome> done) = 0;
   // One page of the account's tasks of the last days. Free, but not for polling.
   virtual void ListTasks(const HistoryQuery& query, Completion<HistoryOutcome> done) = 0;
@@ -328,7 +328,7 @@ struct Orphan {
 };
 struct OrphanRecord {
   Orphan orphan;
-  bool ended = false;           // it need not be looked at any more
+  bool ended = false;           // it need not be polled any more
   std::vector<Output> outputs;  // its videos; become the prediction's recovered outputs
 };
 struct OrphanResult {
@@ -449,7 +449,7 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 using LogFields = std::vector<std::pair<std::string, std::string>>;
 
 // What happened, for metrics and the log. Implemented by `telemetry`; safe from any thread. The
-// defaults do nothing, so that a fake overrides only what it looks at.
+// defaults do nothing, so that a fake overrides only what it needs.
 class Events {
  public:
   virtual ~Events() = default;
@@ -479,7 +479,7 @@ class Events {
   virtual void Reconciled(absl::string_view /*evidence*/) {}
   // How many are UNRESOLVED now.
   virtual void PredictionsUnresolved(int64_t /*count*/) {}
-  // Upstream refuses the key while polling: nothing is looked at until it is accepted again.
+  // Upstream refuses the key while polling: nothing is polled until it is accepted again.
   virtual void PollingPaused(bool /*paused*/) {}
   // Upstream fails every call of a kind ("get", "post"), and few or none are sent; or no longer.
   virtual void CircuitChanged(absl::string_view /*call*/, bool /*open*/) {}

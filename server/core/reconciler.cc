@@ -299,7 +299,7 @@ void Reconciler::Bind(const StoredAttempt& attempt, const HistoryItem& task,
     if (source == TransitionSource::kWebhook) {
       tracker_.poller().OnAnnounced(key);
     } else {
-      tracker_.poller().LookNow(key);
+      tracker_.poller().PollNow(key);
     }
     if (now->upstream_id == acceptance.upstream_id) {
       std::move(done)(absl::OkStatus());
@@ -365,7 +365,7 @@ void Reconciler::ConcludeAbsence(const StoredAttempt& attempt) {
 // -------------------------------------------------------------------------------- other evidence
 
 void Reconciler::OnWebhook(std::string attempt_token, std::string upstream_id,
-                            Completion<absl::Status> done) {
+                           Completion<absl::Status> done) {
   ports_.ledger.FindAttempt(
       std::move(attempt_token),
       lifeline_.Guard([this, upstream_id = std::move(upstream_id),

@@ -46,8 +46,7 @@ class Reconciler final : public EvidenceSink {
   void Start();
 
   // See Gateway::OnWebhook.
-  void OnWebhook(std::string attempt_token, std::string upstream_id,
-                  Completion<absl::Status> done);
+  void OnWebhook(std::string attempt_token, std::string upstream_id, Completion<absl::Status> done);
 
   void OnUnresolved(const std::shared_ptr<const Prediction>& prediction) override;
   void OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) override;

@@ -75,7 +75,7 @@ bool IsLegalAttemptResult(std::optional<AttemptResult> from, AttemptResult to);
 enum class Recovery {
   kWithdraw,   // never sent, never acknowledged: the caller's retry begins anew
   kReconcile,  // the POST may have left: becomes (or stays) UNRESOLVED, evidence decides
-  kFollow,     // upstream has the task: look at it until it ends
+  kFollow,     // upstream has the task: poll it until it ends
   kNothing,    // terminal
 };
 Recovery RecoveryOf(State left_in);

@@ -237,7 +237,7 @@ void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
 
 void Submitter::Send(const std::shared_ptr<Flight>& flight) {
   StopWaiting(flight);
-  // The last look at cancellation. From here on the work goes on whatever the callers do.
+  // The last time that cancellation is asked about. From here on the work goes on whatever the callers do.
   const bool all_gone =
       !flight->known &&
       std::all_of(flight->callers.begin(), flight->callers.end(),

@@ -147,8 +147,8 @@ std::vector<InFlight> Tracker::Oldest(size_t limit) const {
   std::vector<InFlight> all;
   all.reserve(entries_.size());
   for (const auto& [key, entry] : entries_) {
-    const Heartbeat looks = poller_.HeartbeatFor(key);
-    all.push_back({entry.current, looks.last_observed, looks.next_poll, 0});
+    const Heartbeat polls = poller_.HeartbeatFor(key);
+    all.push_back({entry.current, polls.last_observed, polls.next_poll, 0});
   }
   const auto older = [](const InFlight& a, const InFlight& b) {
     return a.prediction->id < b.prediction->id;

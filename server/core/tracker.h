@@ -57,7 +57,7 @@ class EvidenceSink {
   virtual void OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) = 0;
 };
 
-class Tracker final : public LookObserver {
+class Tracker final : public PollObserver {
  public:
   // `outlet` is told of transitions that turn out to be durable although their commit had failed.
   Tracker(const Ports& ports, const Options& options, CommitObserver& outlet);
@@ -85,7 +85,7 @@ class Tracker final : public LookObserver {
   bool AcknowledgedEarly(const PredictionKey& key) const;
   void MarkAcknowledgedEarly(const PredictionKey& key);
 
-  // Of the followed ones: when and how their tasks are looked at.
+  // Of the followed ones: when and how their tasks are polled.
   Poller& poller() { return poller_; }
   const Poller& poller() const { return poller_; }
 

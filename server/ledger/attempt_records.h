@@ -23,7 +23,7 @@ namespace dreamgate::ledger {
 // An orphan's row.
 struct StoredOrphan {
   core::Orphan orphan;
-  std::optional<absl::Time> end_time;  // set: it need not be looked at any more
+  std::optional<absl::Time> end_time;  // set: it need not be polled any more
   std::vector<core::Output> outputs;
 };
 

@@ -251,14 +251,14 @@ struct Metrics::Series {
       "evidence", kEvidence};
   Gauge& polling_paused =
       Gauges("dreamgate_polling_paused",
-             "1 while upstream refuses the API key and no prediction is looked at, else 0.")
+             "1 while upstream refuses the API key and no prediction is polled, else 0.")
           .Add({});
   Counter& orphans = Counters("dreamgate_orphans_total",
                               "Videos paid for that are bound to no live prediction: look at each.")
                          .Add({});
-  Gauge& orphans_followed = Gauges("dreamgate_orphans_followed",
-                                   "Orphans whose tasks have not ended, looked at until then.")
-                                .Add({});
+  Gauge& orphans_followed =
+      Gauges("dreamgate_orphans_followed", "Orphans whose tasks have not ended, polled until then.")
+          .Add({});
 
   // Upstream.
   Family<Gauge>& circuits =

@@ -37,9 +37,8 @@ std::optional<absl::Time> TimestampOf(absl::string_view text) {
 
 // In hex, lower case.
 std::string SignatureUnder(absl::string_view secret, const SignedWebhook& webhook) {
-  return crypto::HmacSha256Hex(
-      absl::StripPrefix(secret, "whsec_"),
-      absl::StrCat(webhook.id, ".", webhook.timestamp, ".", webhook.body));
+  return crypto::HmacSha256Hex(absl::StripPrefix(secret, "whsec_"),
+                               absl::StrCat(webhook.id, ".", webhook.timestamp, ".", webhook.body));
 }
 
 // Looks at every entry under every secret, whatever fits first.
@@ -57,8 +56,8 @@ bool IsSigned(const SignedWebhook& webhook, const std::vector<std::string>& secr
 
 }  // namespace
 
-WebhookVerdict JudgeWebhook(const SignedWebhook& webhook,
-                              const std::vector<std::string>& secrets, absl::Time now) {
+WebhookVerdict JudgeWebhook(const SignedWebhook& webhook, const std::vector<std::string>& secrets,
+                            absl::Time now) {
   const std::optional<absl::Time> timestamp = TimestampOf(webhook.timestamp);
   if (webhook.id.empty() || webhook.id.size() > kLongestId || !timestamp.has_value()) {
     return WebhookVerdict::kMalformed;

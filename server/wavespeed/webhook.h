@@ -36,8 +36,8 @@ enum class WebhookVerdict {
 
 // Believes what one of `secrets` has signed. Takes a time that does not tell how much of a signature
 // was right.
-WebhookVerdict JudgeWebhook(const SignedWebhook& webhook,
-                              const std::vector<std::string>& secrets, absl::Time now);
+WebhookVerdict JudgeWebhook(const SignedWebhook& webhook, const std::vector<std::string>& secrets,
+                            absl::Time now);
 
 // What a webhook is evidence of: that this task exists. What it has come to is for a GET to say.
 struct Webhook {

@@ -92,7 +92,7 @@ std::string InFlightTable(const StatusReport& report) {
   absl::StrAppend(&html,
                   "<p>The oldest:</p>\n<table>\n<tr><th>id</th><th>tenant</th><th>state</th>"
                   "<th>upstream id</th><th>upstream status</th><th>created</th>"
-                  "<th>last seen upstream</th><th>next look</th><th>watchers</th></tr>\n");
+                  "<th>last seen upstream</th><th>next poll</th><th>watchers</th></tr>\n");
   for (const core::InFlight& entry : report.gateway.oldest) {
     const core::Prediction& prediction = *entry.prediction;
     absl::StrAppend(&html, "<tr>");
@@ -152,11 +152,11 @@ std::string RenderStatusHtml(const StatusReport& report) {
               {"ready", report.ready ? "yes" : "no: " + report.ready_reason},
               {"draining", yes_no(report.gateway.draining)},
               {"polling paused", yes_no(report.gateway.polling_paused)},
-              {"circuit of looks", std::string(CircuitName(report.gateway.get_circuit))},
+              {"circuit of polls", std::string(CircuitName(report.gateway.get_circuit))},
               {"circuit of submissions", std::string(CircuitName(report.gateway.post_circuit))},
               {"watchers", absl::StrCat(report.gateway.watchers)},
               {"unresolved predictions", absl::StrCat(report.gateway.predictions_unresolved)},
-              {"orphans looked at", absl::StrCat(report.gateway.orphans)}});
+              {"orphans polled", absl::StrCat(report.gateway.orphans)}});
   return absl::StrCat(kHead, Table("Now", now), Table("Upstream", report.upstream),
                       InFlightTable(report), Table("Configuration", report.configuration),
                       "</body>\n</html>\n");

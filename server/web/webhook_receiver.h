@@ -36,7 +36,7 @@ class WebhookReceiver {
  public:
   // core::Gateway::OnWebhook, called on the loop for each genuine webhook.
   using OnWebhook = absl::AnyInvocable<void(std::string attempt_token, std::string upstream_id,
-                                             core::Completion<absl::Status> done)>;
+                                            core::Completion<absl::Status> done)>;
 
   // Binds and listens before it returns; serves once the loop runs. Unavailable if the address cannot
   // be bound, InvalidArgument if it is none. `loop`, `clock` and `events` are borrowed.

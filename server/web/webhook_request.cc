@@ -83,7 +83,7 @@ std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const WebhookHead& he
                                                            const WebhookContext& context) {
   if (const auto refusal = JudgeWebhookHead(head, context.path)) return *refusal;
   const wavespeed::SignedWebhook signed_webhook{ValueOf(head, kId), ValueOf(head, kTimestamp),
-                                                  ValueOf(head, kSignature), body};
+                                                ValueOf(head, kSignature), body};
   switch (wavespeed::JudgeWebhook(signed_webhook, context.secrets, context.now)) {
     case wavespeed::WebhookVerdict::kGenuine: break;
     case wavespeed::WebhookVerdict::kMalformed:

@@ -47,12 +47,12 @@ struct Settings {
 // make 30 s. How close they come to the interval depends on who else uses the processors: it is shown.
 constexpr absl::Duration kLongestSilence = absl::Seconds(25);
 constexpr absl::Duration kShortestInterval = absl::Seconds(5);
-// How far a planned look may lie outside of where it belongs.
+// How far a planned poll may lie outside of where it belongs.
 constexpr absl::Duration kTolerance = absl::Seconds(2);
-// Longest time between two looks at a prediction: what heartbeats tell changes that often.
-constexpr absl::Duration kLookInterval = absl::Seconds(5);
-// From upstream's reading of a look to the heartbeats that know its answer.
-constexpr absl::Duration kLookAnswered = absl::Seconds(1);
+// Longest time between two polls of a prediction: what heartbeats tell changes that often.
+constexpr absl::Duration kPollInterval = absl::Seconds(5);
+// From upstream's reading of a poll to the heartbeats that know its answer.
+constexpr absl::Duration kPollAnswered = absl::Seconds(1);
 constexpr double kMostGrowthPercent = 1;
 
 // Counts what went wrong and keeps the first few in words. Any thread.
@@ -193,14 +193,14 @@ class Witness final : public Crowd::Observer {
   // Holds every time that heartbeats gave for "upstream last answered" against the requests that
   // upstream has read: one was answered then, and none that came later was kept quiet about.
   int64_t CheckAgainst(const simulator::Simulator& upstream) {
-    std::map<std::string, std::vector<absl::Time>> looks;  // by target, ascending
+    std::map<std::string, std::vector<absl::Time>> polls;  // by target, ascending
     for (const simulator::LoggedRequest& request : upstream.Log()) {
-      if (request.method == "GET") looks[request.target].push_back(request.time);
+      if (request.method == "GET") polls[request.target].push_back(request.time);
     }
     int64_t times = 0;
     for (size_t i = 0; i < told_.size(); ++i) {
       const std::vector<absl::Time>* of_task = nullptr;
-      for (const auto& [target, at] : looks) {
+      for (const auto& [target, at] : polls) {
         if (absl::StrContains(target, predictions_[i].upstream_id())) of_task = &at;
       }
       if (of_task == nullptr) {
@@ -209,7 +209,7 @@ class Witness final : public Crowd::Observer {
       }
       for (const auto& [observed, latest_receipt] : told_[i].by_observed) {
         ++times;
-        CheckLooks(i, *of_task, observed, latest_receipt);
+        CheckPolls(i, *of_task, observed, latest_receipt);
       }
     }
     return times;
@@ -280,8 +280,8 @@ class Witness final : public Crowd::Observer {
     if (holding_) ages_.Add(now - observed);
     if (heartbeat.has_next_poll_time()) {
       const absl::Time next = TimeOf(heartbeat.next_poll_time());
-      if (next < now - kTolerance || next > now + kLookInterval + kTolerance) {
-        Complain(stream, "was told of a next look too early or too late");
+      if (next < now - kTolerance || next > now + kPollInterval + kTolerance) {
+        Complain(stream, "was told of a next poll too early or too late");
       }
     }
     Told& told = told_[stream / watchers_each_];
@@ -306,17 +306,17 @@ class Witness final : public Crowd::Observer {
     }
   }
 
-  void CheckLooks(size_t prediction, const std::vector<absl::Time>& looks, absl::Time observed,
+  void CheckPolls(size_t prediction, const std::vector<absl::Time>& polls, absl::Time observed,
                   absl::Time latest_receipt) {
     // The first time that is told is that of the submission's answer.
-    const auto later = std::upper_bound(looks.begin(), looks.end(), observed);
+    const auto later = std::upper_bound(polls.begin(), polls.end(), observed);
     const absl::Time submitted = TimeOf(predictions_[prediction].update_time());
     if (observed != submitted &&
-        (later == looks.begin() || *(later - 1) < observed - kLookAnswered)) {
+        (later == polls.begin() || *(later - 1) < observed - kPollAnswered)) {
       complaints_.Add(absl::StrCat("prediction ", prediction, ": upstream was not asked by ",
                                    absl::FormatTime(observed)));
     }
-    if (later != looks.end() && *later < latest_receipt - kLookAnswered) {
+    if (later != polls.end() && *later < latest_receipt - kPollAnswered) {
       complaints_.Add(absl::StrCat("prediction ", prediction, ": told of ",
                                    absl::FormatTime(observed), " at ",
                                    absl::FormatTime(latest_receipt),
@@ -394,7 +394,7 @@ int Main(const Settings& settings) {
   options.predictions = settings.predictions;
   options.max_streams = settings.streams;
   options.poll_min_interval = absl::Seconds(2);
-  options.poll_max_interval = kLookInterval;
+  options.poll_max_interval = kPollInterval;
   Gateway subject(options);
   const int64_t before = ResidentBytes(subject.pid());
 

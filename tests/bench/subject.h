@@ -36,7 +36,7 @@ class Gateway final : public Subject {
   struct Options {
     int predictions = 1;
     int max_streams = 0;
-    // Time between two looks at a prediction: a transition happens so long after Move at most.
+    // Time between two polls of a prediction: a transition happens so long after Move at most.
     absl::Duration poll_min_interval = absl::Milliseconds(100);
     absl::Duration poll_max_interval = absl::Milliseconds(100);
   };

@@ -187,7 +187,7 @@ class Subject {
 
 class Gateway final : public Subject {
  public:
-  // With a new ledger in `parent`. No task is looked at before the run is over.
+  // With a new ledger in `parent`. No task is polled before the run is over.
   Gateway(const std::string& parent, const std::vector<std::string>& limits) : Subject(parent) {
     std::vector<std::string> arguments = {DREAMGATED_PROGRAM,
                                           "--listen-address=127.0.0.1:0",

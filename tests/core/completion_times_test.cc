@@ -26,15 +26,15 @@ double LogNormal(double median, double sigma, std::mt19937_64& engine) {
   return median * std::exp(std::normal_distribution<double>(0, sigma)(engine));
 }
 
-// A look every `interval` seconds, from a random phase.
-CompletionInterval SeenBetweenLooks(double end, double interval, std::mt19937_64& engine) {
+// A poll every `interval` seconds, from a random phase.
+CompletionInterval SeenBetweenPolls(double end, double interval, std::mt19937_64& engine) {
   double before = 0;
-  double look = interval * std::uniform_real_distribution<double>(0, 1)(engine);
-  while (look < end) {
-    before = look;
-    look += interval;
+  double poll = interval * std::uniform_real_distribution<double>(0, 1)(engine);
+  while (poll < end) {
+    before = poll;
+    poll += interval;
   }
-  return {absl::Seconds(before), absl::Seconds(look)};
+  return {absl::Seconds(before), absl::Seconds(poll)};
 }
 
 // Distributions of very different shapes, for properties that hold of all.
@@ -176,11 +176,11 @@ INSTANTIATE_TEST_SUITE_P(
               [](double end, std::mt19937_64&) {
                 return CompletionInterval{absl::Seconds(end), absl::Seconds(end)};
               }},
-        Known{"LooksEvery5s",
-              [](double end, std::mt19937_64& engine) { return SeenBetweenLooks(end, 5, engine); }},
+        Known{"PollsEvery5s",
+              [](double end, std::mt19937_64& engine) { return SeenBetweenPolls(end, 5, engine); }},
         Known{
-            "LooksEvery20s",
-            [](double end, std::mt19937_64& engine) { return SeenBetweenLooks(end, 20, engine); }},
+            "PollsEvery20s",
+            [](double end, std::mt19937_64& engine) { return SeenBetweenPolls(end, 20, engine); }},
         // A third is not followed to its end. To drop them, or to take their last age for the end,
         // would make videos seem shorter.
         Known{"ManyNotFollowedToTheEnd",
@@ -192,14 +192,14 @@ INSTANTIATE_TEST_SUITE_P(
               0.08}),  // fewer are known to the end, so the prior weighs more
     [](const auto& known) { return known.param.name; });
 
-TEST(CompletionTimesTest, ABurstBeforeTheFirstLookIsFoundByLooksAlone) {
+TEST(CompletionTimesTest, ABurstBeforeTheFirstPollIsFoundByPollsAlone) {
   std::mt19937_64 engine(3);
   CompletionTimes times;
   for (int i = 0; i < 150; ++i) times.Observe(absl::Seconds(LogNormal(100, 0.2, engine)));
   const double before = times.Survival(absl::Seconds(20));
   for (int i = 0; i < 100; ++i) times.Observe({absl::ZeroDuration(), absl::Seconds(60)});
   EXPECT_GT(before, 0.97);
-  EXPECT_LT(times.Survival(absl::Seconds(20)), 0.9) << "the odds of an early look have risen";
+  EXPECT_LT(times.Survival(absl::Seconds(20)), 0.9) << "the odds of an early poll have risen";
 }
 
 TEST(CompletionTimesTest, AnOldRegimeIsForgottenWithin200Videos) {
@@ -308,16 +308,16 @@ TEST(CompletionTimesTest, WeightsThatNoHistoryLeavesAreRefused) {
   }
 }
 
-// ------------------------------------------------------------------------- what looks say of the end
+// ------------------------------------------------------------------------- what polls say of the end
 
-TEST(ObservedCompletionTest, UpstreamsOwnFigureIsBelievedBetweenTheLooks) {
+TEST(ObservedCompletionTest, UpstreamsOwnFigureIsBelievedBetweenThePolls) {
   const CompletionInterval seen = ObservedCompletion(absl::Seconds(90), absl::Seconds(100),
                                                      absl::Seconds(1), absl::Seconds(94));
   EXPECT_EQ(seen.after, absl::Seconds(95));
   EXPECT_EQ(seen.until, absl::Seconds(95));
 }
 
-TEST(ObservedCompletionTest, LooksAreBelievedWhereTheFigureContradictsThemOrIsMissing) {
+TEST(ObservedCompletionTest, PollsAreBelievedWhereTheFigureContradictsThemOrIsMissing) {
   const std::vector<std::optional<absl::Duration>> figures = {
       std::nullopt, absl::ZeroDuration(), -absl::Seconds(95), absl::Seconds(40), absl::Hours(3)};
   for (const auto& figure : figures) {

@@ -266,7 +266,7 @@ class History {
   std::map<std::string, std::optional<int64_t>> positions_;
   std::map<std::pair<std::string, int64_t>, Prediction> shown_;
   std::set<std::string> reached_;
-  World world_;  // dies first: its webhooks look at the rest
+  World world_;  // dies first: its callbacks read the rest
 };
 
 TEST(HistoryTest, WhateverHappensThePromisesHold) {

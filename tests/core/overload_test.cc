@@ -68,8 +68,8 @@ class StormyUpstream final : public Upstream {
   int gets_under_way = 0;
   int most_gets_under_way = 0;
   std::map<std::string, absl::Time> begun;
-  std::map<std::string, absl::Time> seen;  // when a look was last answered
-  std::set<std::string> failed;            // or will fail: looks since `seen`
+  std::map<std::string, absl::Time> seen;  // when a poll was last answered
+  std::set<std::string> failed;            // or will fail: polls since `seen`
 
   void CreateTask(const CreateTaskRequest& request, Completion<CreateOutcome> done) override {
     ++posts;
@@ -210,17 +210,17 @@ absl::Duration AfterEffects(Trouble trouble) {
   return trouble == Trouble::k429WithRetryAfter ? kRetryAfter : absl::ZeroDuration();
 }
 
-// ------------------------------------------------------------------------------------------ looks
+// ------------------------------------------------------------------------------------------ polls
 
-class LookStormTest : public testing::TestWithParam<Storm> {
+class PollStormTest : public testing::TestWithParam<Storm> {
  protected:
-  // So many in flight, of an age at which videos end and are looked at often.
+  // So many in flight, of an age at which videos end and are polled often.
   static void Fill(OverloadWorld& world, int predictions) {
     for (int i = 0; i < predictions; ++i) world.SubmitOne();
     world.time.Advance(absl::Seconds(90));
     ASSERT_EQ(world.accepted, predictions);
   }
-  // What the looks would cost with upstream in order. Worlds are alike, so each is run once, and a
+  // What the polls would cost with upstream in order. Worlds are alike, so each is run once, and a
   // thousand predictions offer what twenty times fifty do.
   static int Offered(int predictions, absl::Duration length) {
     if (predictions == 1000) return 20 * Offered(50, length);
@@ -237,7 +237,7 @@ class LookStormTest : public testing::TestWithParam<Storm> {
   }
 };
 
-TEST_P(LookStormTest, CostsUpstreamNoMoreThanOfferedAndIsOverIn30Seconds) {
+TEST_P(PollStormTest, CostsUpstreamNoMoreThanOfferedAndIsOverIn30Seconds) {
   const Storm& storm = GetParam();
   OverloadWorld world;
   Fill(world, storm.predictions);
@@ -248,7 +248,7 @@ TEST_P(LookStormTest, CostsUpstreamNoMoreThanOfferedAndIsOverIn30Seconds) {
   const int calls = world.upstream.gets - before;
   world.upstream.trouble = Trouble::kNone;
   const double offered = Offered(storm.predictions, storm.length);
-  EXPECT_LE(calls, std::max(1.2 * offered, offered + 2));  // one in flight may well offer one look
+  EXPECT_LE(calls, std::max(1.2 * offered, offered + 2));  // one in flight may well offer one poll
   EXPECT_LE(world.upstream.most_gets_under_way, PollBudget::kMostInAll);
 
   const absl::Time end = world.time.Now();
@@ -291,7 +291,7 @@ std::vector<Storm> Storms(const std::vector<int>& predictions) {
   return storms;
 }
 
-INSTANTIATE_TEST_SUITE_P(Overload, LookStormTest, testing::ValuesIn(Storms({1, 50, 1000})), NameOf);
+INSTANTIATE_TEST_SUITE_P(Overload, PollStormTest, testing::ValuesIn(Storms({1, 50, 1000})), NameOf);
 
 class HalfFailingTest : public testing::TestWithParam<int> {};
 

@@ -30,7 +30,7 @@ fakes::FakeRandom& Chance() {
 
 PollBudget BudgetOf(double gets_per_second) { return PollBudget(gets_per_second, Chance()); }
 
-// Sends all that may go now; every look is answered at once.
+// Sends all that may go now; every poll is answered at once.
 std::vector<Key> Take(PollBudget& budget, absl::Time now) {
   std::vector<Key> taken;
   while (const std::optional<Key> key = budget.Take(now)) {
@@ -46,20 +46,20 @@ void RateLimit(PollBudget& budget, absl::Time now, std::optional<absl::Duration>
   budget.OnServed(budget.OnSent(now), now);
 }
 
-// Goes on until `end` as the one timer of the caller would; what is taken is looked at again
-// `interval` later. Answers when each look went out.
+// Goes on until `end` as the one timer of the caller would; what is taken is polled again
+// `interval` later. Answers when each poll went out.
 std::vector<std::pair<absl::Time, Key>> Follow(PollBudget& budget, absl::Time now, absl::Time end,
                                                absl::Duration interval) {
-  std::vector<std::pair<absl::Time, Key>> looks;
+  std::vector<std::pair<absl::Time, Key>> polls;
   while (const auto next = budget.NextTime(now)) {
     if (*next > end) break;
     now = *next;
     for (const Key& key : Take(budget, now)) {
-      looks.emplace_back(now, key);
+      polls.emplace_back(now, key);
       budget.Schedule(key, now + interval, now);
     }
   }
-  return looks;
+  return polls;
 }
 
 TEST(PollBudgetTest, WithoutALimitEverythingGoesOutWhenItIsDue) {
@@ -114,10 +114,10 @@ TEST(PollBudgetTest, NoSecondSeesMoreThanTwiceTheRate) {
     PollBudget budget = BudgetOf(rate);
     for (int i = 0; i < 300; ++i) budget.Schedule(Named(i), kStart, kStart);
     const absl::Duration long_run = absl::Seconds(120);
-    const auto looks = Follow(budget, kStart, kStart + long_run, absl::Milliseconds(1));
-    EXPECT_NEAR(static_cast<double>(looks.size()), rate * 120, rate + 2);
-    for (size_t i = 0, first = 0; i < looks.size(); ++i) {
-      while (looks[i].first - looks[first].first > absl::Seconds(1)) ++first;
+    const auto polls = Follow(budget, kStart, kStart + long_run, absl::Milliseconds(1));
+    EXPECT_NEAR(static_cast<double>(polls.size()), rate * 120, rate + 2);
+    for (size_t i = 0, first = 0; i < polls.size(); ++i) {
+      while (polls[i].first - polls[first].first > absl::Seconds(1)) ++first;
       EXPECT_LE(static_cast<double>(i - first + 1), 2 * rate + 2) << rate;
     }
   }
@@ -126,16 +126,16 @@ TEST(PollBudgetTest, NoSecondSeesMoreThanTwiceTheRate) {
 TEST(PollBudgetTest, ATooSmallBudgetIsSharedAlikeAndStarvesNobody) {
   PollBudget budget = BudgetOf(10);
   for (int i = 0; i < 200; ++i) budget.Schedule(Named(i), kStart, kStart);
-  std::map<Key, int> looks;
+  std::map<Key, int> polls;
   for (const auto& [time, key] :
        Follow(budget, kStart, kStart + absl::Minutes(10), absl::Seconds(2))) {
-    ++looks[key];
+    ++polls[key];
   }
-  ASSERT_EQ(looks.size(), 200u);
-  for (const auto& [key, count] : looks) EXPECT_NEAR(count, 30, 2) << key.second;
+  ASSERT_EQ(polls.size(), 200u);
+  for (const auto& [key, count] : polls) EXPECT_NEAR(count, 30, 2) << key.second;
 }
 
-TEST(PollBudgetTest, ALateLookIsNotOvertakenByYoungerOnes) {
+TEST(PollBudgetTest, ALatePollIsNotOvertakenByYoungerOnes) {
   PollBudget budget = BudgetOf(1);
   budget.Schedule({"old", "1"}, kStart + absl::Seconds(1), kStart);
   absl::Time now = kStart;
@@ -179,11 +179,11 @@ TEST(PollBudgetTest, NothingGoesOutBeforeRetryAfterAndNoBurstFollows) {
   RateLimit(budget, kStart, absl::Seconds(4));
   EXPECT_TRUE(Take(budget, kStart + absl::Seconds(19)).empty());
   EXPECT_GE(*budget.NextTime(kStart + absl::Seconds(19)), kStart + absl::Seconds(20));
-  const auto looks =
+  const auto polls =
       Follow(budget, kStart + absl::Seconds(19), kStart + absl::Seconds(22), absl::Minutes(1));
-  ASSERT_FALSE(looks.empty());
-  EXPECT_GE(looks.front().first, kStart + absl::Seconds(20));
-  EXPECT_LE(looks.size(), 12u) << "half the rate, for two seconds";
+  ASSERT_FALSE(polls.empty());
+  EXPECT_GE(polls.front().first, kStart + absl::Seconds(20));
+  EXPECT_LE(polls.size(), 12u) << "half the rate, for two seconds";
 }
 
 TEST(PollBudgetTest, AnAbsurdRetryAfterIsCutShort) {
@@ -235,7 +235,7 @@ TEST(PollBudgetTest, AStormOf429sCostsUpstreamAFewTimesWhatItBearsAtMost) {
   EXPECT_LT(sent, 5 * 600 * 5 / 2) << "of 60,000 that were wished for";
 }
 
-TEST(PollBudgetTest, LooksUnderWayHaveALimit) {
+TEST(PollBudgetTest, PollsUnderWayHaveALimit) {
   PollBudget budget = BudgetOf(0);
   for (int i = 0; i < 1000; ++i) budget.Schedule(Named(i), kStart, kStart);
   std::vector<CircuitBreaker::Call> calls;
@@ -248,7 +248,7 @@ TEST(PollBudgetTest, LooksUnderWayHaveALimit) {
   EXPECT_TRUE(budget.Take(kStart).has_value());
 }
 
-TEST(PollBudgetTest, WhileTheCircuitIsOpenLooksWaitAndOneGoesNowAndThenTheEarliestDue) {
+TEST(PollBudgetTest, WhileTheCircuitIsOpenPollsWaitAndOneGoesNowAndThenTheEarliestDue) {
   PollBudget budget = BudgetOf(0);
   absl::Time now = kStart;
   for (int i = 0; i <= CircuitBreaker::kFailuresToOpen; ++i) {

@@ -41,23 +41,23 @@ double LogNormalSurvival(absl::Duration age) {
                                      : NormalTail(std::log(absl::ToDoubleSeconds(age) / 105) / 0.4);
 }
 
-struct Looks {
+struct Polls {
   int gets = 0;
   absl::Duration last;   // still running
   absl::Duration found;  // ended
 };
 
 // Follows a video that ends at this age, and starts at once.
-Looks Follow(const PollSchedule& schedule, absl::Duration end, Random& random) {
-  Looks looks;
+Polls Follow(const PollSchedule& schedule, absl::Duration end, Random& random) {
+  Polls polls;
   for (;;) {
-    const absl::Duration next = schedule.NextLook(looks.last, looks.last, true, random);
-    ++looks.gets;
+    const absl::Duration next = schedule.NextPoll(polls.last, polls.last, true, random);
+    ++polls.gets;
     if (next >= end) {
-      looks.found = next;
-      return looks;
+      polls.found = next;
+      return polls;
     }
-    looks.last = next;
+    polls.last = next;
   }
 }
 
@@ -72,24 +72,24 @@ Figures OnTheSample(const PollSchedule& schedule, int videos, uint64_t seed) {
   Figures figures;
   for (int i = 0; i < videos; ++i) {
     const absl::Duration end = absl::Seconds(SampleDraw(engine));
-    const Looks looks = Follow(schedule, end, random);
-    figures.gets += looks.gets;
-    figures.delay += absl::ToDoubleSeconds(looks.found - end);
+    const Polls polls = Follow(schedule, end, random);
+    figures.gets += polls.gets;
+    figures.delay += absl::ToDoubleSeconds(polls.found - end);
   }
   figures.gets /= videos;
   figures.delay /= videos;
   return figures;
 }
 
-// From the prior and the intervals that its own looks leave, nothing else.
+// From the prior and the intervals that its own polls leave, nothing else.
 CompletionTimes LearnedFromTheSample(const PollLimits& limits, int videos, uint64_t seed) {
   std::mt19937_64 engine(seed);
   fakes::FakeRandom random(seed);
   CompletionTimes times;
   PollSchedule schedule(times, limits);
   for (int i = 1; i <= videos; ++i) {
-    const Looks looks = Follow(schedule, absl::Seconds(SampleDraw(engine)), random);
-    times.Observe({looks.last, looks.found});
+    const Polls polls = Follow(schedule, absl::Seconds(SampleDraw(engine)), random);
+    times.Observe({polls.last, polls.found});
     if (i % 8 == 0) schedule = PollSchedule(times, limits);
   }
   return times;
@@ -106,7 +106,7 @@ std::vector<CompletionTimes> SomeDistributions() {
   return all;
 }
 
-TEST(PollScheduleTest, EveryLookIsAheadAndWithinTheBounds) {
+TEST(PollScheduleTest, EveryPollIsAheadAndWithinTheBounds) {
   fakes::FakeRandom random;
   for (const CompletionTimes& times : SomeDistributions()) {
     for (const double gets : {1.2, 6.0, 20.0, 1000.0}) {
@@ -117,12 +117,12 @@ TEST(PollScheduleTest, EveryLookIsAheadAndWithinTheBounds) {
         for (double seconds = 0; seconds < 10 * 86'400; seconds = seconds * 1.3 + 0.7) {
           const absl::Duration last = absl::Seconds(seconds);
           for (const bool started : {false, true}) {
-            const absl::Duration next = schedule.NextLook(last, last, started, random);
+            const absl::Duration next = schedule.NextPoll(last, last, started, random);
             EXPECT_GT(next, last);
             EXPECT_GE(next - last, shortest - absl::Nanoseconds(1)) << last << " " << gets;
             EXPECT_LE(next - last, longest + absl::Nanoseconds(1)) << last << " " << gets;
             const absl::Duration answered = last + absl::Milliseconds(300);
-            EXPECT_GT(schedule.NextLook(answered, last, started, random), answered);
+            EXPECT_GT(schedule.NextPoll(answered, last, started, random), answered);
           }
         }
       }
@@ -137,7 +137,7 @@ TEST(PollScheduleTest, WhatIsOverdueIsSpreadOverTheShortestInterval) {
   absl::Duration lowest = absl::InfiniteDuration();
   absl::Duration highest;
   for (int i = 0; i < 300; ++i) {
-    const absl::Duration wait = schedule.NextLook(age, absl::Seconds(60), true, random) - age;
+    const absl::Duration wait = schedule.NextPoll(age, absl::Seconds(60), true, random) - age;
     EXPECT_GT(wait, absl::ZeroDuration());
     EXPECT_LE(wait, absl::Seconds(2));
     lowest = std::min(lowest, wait);
@@ -147,16 +147,16 @@ TEST(PollScheduleTest, WhatIsOverdueIsSpreadOverTheShortestInterval) {
   EXPECT_GT(highest, absl::Seconds(1.8));
 }
 
-TEST(PollScheduleTest, LookingGoesOnToTheEndOfRetentionEverMoreSeldom) {
+TEST(PollScheduleTest, PollingGoesOnToTheEndOfRetentionEverMoreSeldom) {
   fakes::FakeRandom random;
   for (const CompletionTimes& times : SomeDistributions()) {
     const PollSchedule schedule(times, {});
-    const Looks looks = Follow(schedule, absl::Hours(7 * 24), random);
-    EXPECT_LT(looks.gets, 2500);
+    const Polls polls = Follow(schedule, absl::Hours(7 * 24), random);
+    EXPECT_LT(polls.gets, 2500);
     const absl::Duration minutes20 = absl::Minutes(20);
     const absl::Duration hours3 = absl::Hours(3);
-    EXPECT_LT(schedule.NextLook(minutes20, minutes20, true, random) - minutes20, absl::Minutes(10));
-    EXPECT_GT(schedule.NextLook(hours3, hours3, true, random) - hours3, absl::Minutes(1));
+    EXPECT_LT(schedule.NextPoll(minutes20, minutes20, true, random) - minutes20, absl::Minutes(10));
+    EXPECT_GT(schedule.NextPoll(hours3, hours3, true, random) - hours3, absl::Minutes(1));
   }
 }
 
@@ -169,7 +169,7 @@ TEST(PollScheduleTest, TheScheduleMeetsItsBudget) {
       const PollSchedule schedule(times, {.gets_per_video = gets});
       EXPECT_LT(schedule.gets_per_video(), gets * 1.1);
       EXPECT_LE(absl::ToDoubleSeconds(schedule.mean_delay()), delay * 1.05)
-          << "more looks, less delay";
+          << "more polls, less delay";
       delay = absl::ToDoubleSeconds(schedule.mean_delay());
     }
   }
@@ -214,7 +214,7 @@ TEST(PollScheduleTest, After200VideosItIsWithin15PercentOfTheOptimum) {
 TEST(PollScheduleTest, TheDefaultCosts25GetsAtMostAndASecondAndAHalf) {
   const PollSchedule schedule(LearnedFromTheSample({}, 200, 1), {});
   const Figures figures = OnTheSample(schedule, 4000, 2);
-  EXPECT_LT(figures.gets + 2, 25) << "looks for the start included";
+  EXPECT_LT(figures.gets + 2, 25) << "polls for the start included";
   EXPECT_LT(figures.delay, 1.5);
 }
 
@@ -224,12 +224,12 @@ TEST(PollScheduleTest, AGapThatNothingEndsInIsLeapt) {
   const PollSchedule schedule(times, {.gets_per_video = 5});
   fakes::FakeRandom random;
   absl::Duration last = absl::Seconds(12);
-  int looks = 0;
+  int polls = 0;
   while (last < absl::Seconds(180)) {
-    last = schedule.NextLook(last, last, true, random);
-    if (last < absl::Seconds(180)) ++looks;
+    last = schedule.NextPoll(last, last, true, random);
+    if (last < absl::Seconds(180)) ++polls;
   }
-  EXPECT_LE(looks, 2);
+  EXPECT_LE(polls, 2);
   EXPECT_LT(last, absl::Seconds(215)) << "but not what comes after it";
 }
 
@@ -239,12 +239,12 @@ TEST(PollScheduleTest, TheStartIsLookedForTwiceUnlessItIsKnown) {
   for (int i = 0; i < 200; ++i) times.Observe(absl::Seconds(100 + i % 20));
   const PollSchedule schedule(times, {.gets_per_video = 10});
   const absl::Duration accepted = absl::Seconds(1);
-  const absl::Duration first = schedule.NextLook(accepted, accepted, false, random);
+  const absl::Duration first = schedule.NextPoll(accepted, accepted, false, random);
   EXPECT_NEAR(absl::ToDoubleSeconds(first), 5, 1);
-  const absl::Duration second = schedule.NextLook(first, first, false, random);
+  const absl::Duration second = schedule.NextPoll(first, first, false, random);
   EXPECT_NEAR(absl::ToDoubleSeconds(second), 20, 1.6);
-  EXPECT_GT(schedule.NextLook(second, second, false, random), absl::Seconds(40));
-  EXPECT_GT(schedule.NextLook(accepted, accepted, true, random), absl::Seconds(40));
+  EXPECT_GT(schedule.NextPoll(second, second, false, random), absl::Seconds(40));
+  EXPECT_GT(schedule.NextPoll(accepted, accepted, true, random), absl::Seconds(40));
 }
 
 TEST(PollScheduleTest, TasksOfOneMomentDoNotMarchInStep) {
@@ -254,7 +254,7 @@ TEST(PollScheduleTest, TasksOfOneMomentDoNotMarchInStep) {
     absl::Duration lowest = absl::InfiniteDuration();
     absl::Duration highest;
     for (int i = 0; i < 200; ++i) {
-      const absl::Duration next = schedule.NextLook(last, last, true, random);
+      const absl::Duration next = schedule.NextPoll(last, last, true, random);
       lowest = std::min(lowest, next);
       highest = std::max(highest, next);
     }

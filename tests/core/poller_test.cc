@@ -1,4 +1,4 @@
-// When tasks are looked at: learned, shared under a budget, and seldom while webhooks do the work.
+// When tasks are polled: learned, shared under a budget, and seldom while webhooks do the work.
 #include "server/core/poller.h"
 
 #include <gtest/gtest.h>
@@ -21,13 +21,13 @@ class PollerTest : public testing::Test {
       return Accepted(request.prompt);
     };
     world_.upstream.answer_gets = [this](const std::string& id) {
-      ++looks_[id];
+      ++polls_[id];
       return Shows(
           id, world_.time.Now() - begun_[id] >= takes_ ? State::kCompleted : State::kProcessing);
     };
   }
 
-  // Looks that one video cost, from its submission to its end; `webhook`: it is announced.
+  // Polls that one video cost, from its submission to its end; `webhook`: it is announced.
   int MakeOne(bool webhook) {
     const std::string name = "video" + std::to_string(made_++);
     const auto call = world_.Submit(name, name);
@@ -45,7 +45,7 @@ class PollerTest : public testing::Test {
     EXPECT_TRUE(
         world_.time.AdvanceUntil([&] { return IsTerminal(world_.StateOf(id)); }, absl::Hours(2)));
     delay_ = world_.time.Now() - begun_[name] - takes_;
-    return looks_[name];
+    return polls_[name];
   }
 
   World world_;
@@ -53,10 +53,10 @@ class PollerTest : public testing::Test {
   absl::Duration delay_;  // of the detection of the latest video's end
   int made_ = 0;
   std::map<std::string, absl::Time> begun_;
-  std::map<std::string, int> looks_;
+  std::map<std::string, int> polls_;
 };
 
-TEST_F(PollerTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSameLooks) {
+TEST_F(PollerTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSamePolls) {
   const auto mean_delay_of_five = [this] {
     absl::Duration sum;
     for (int i = 0; i < 5; ++i) {
@@ -75,11 +75,11 @@ TEST_F(PollerTest, WhatIsLearnedOutlivesTheProcess) {
   const auto call = world_.Submit("one more", "one more");
   world_.time.Advance(absl::Minutes(2));
   ASSERT_EQ(world_.ledger.learned().size(), 1u);
-  const int looks = MakeOne(/*webhook=*/false);
+  const int polls = MakeOne(/*webhook=*/false);
   world_.Crash();
   world_.StartGateway();
   world_.time.Advance(absl::Seconds(1));
-  EXPECT_NEAR(MakeOne(/*webhook=*/false), looks, 4);
+  EXPECT_NEAR(MakeOne(/*webhook=*/false), polls, 4);
 }
 
 TEST_F(PollerTest, SpoiltBytesAreNothingLearned) {
@@ -102,11 +102,11 @@ class WebhookPaceTest : public PollerTest {
   }
 };
 
-TEST_F(WebhookPaceTest, WhileWebhooksAnnounceEveryEndAVideoCostsTwoLooksAtMost) {
+TEST_F(WebhookPaceTest, WhileWebhooksAnnounceEveryEndAVideoCostsTwoPollsAtMost) {
   for (int i = 0; i < 40; ++i) MakeOne(/*webhook=*/true);
-  int looks = 0;
-  for (int i = 0; i < 20; ++i) looks += MakeOne(/*webhook=*/true);
-  EXPECT_LE(looks, 2 * 20);
+  int polls = 0;
+  for (int i = 0; i < 20; ++i) polls += MakeOne(/*webhook=*/true);
+  EXPECT_LE(polls, 2 * 20);
   EXPECT_LE(delay_, absl::Seconds(1));
 }
 
@@ -117,7 +117,7 @@ TEST_F(WebhookPaceTest, TheFirstEndWithoutAWebhookBringsFullSpeedBack) {
   EXPECT_LT(delay_, absl::Seconds(10));
 }
 
-TEST_F(WebhookPaceTest, WhoAsksJustAfterAWebhookDoesNotPutTheLookOff) {
+TEST_F(WebhookPaceTest, WhoAsksJustAfterAWebhookDoesNotPutThePollOff) {
   Options slow = world_.options;
   slow.poll_min_interval = slow.poll_max_interval = absl::Hours(1);
   World world(slow);
@@ -139,7 +139,7 @@ TEST_F(WebhookPaceTest, WhenWebhooksComeAgainTheyAreReliedOnAgain) {
   EXPECT_LE(MakeOne(/*webhook=*/true), 2);
 }
 
-TEST(PollerBudgetTest, LooksAtAllTogetherKeepToTheLimit) {
+TEST(PollerBudgetTest, PollsOfAllTogetherKeepToTheLimit) {
   Options options;
   options.max_gets_per_second = 2;
   World world(options);
@@ -151,12 +151,12 @@ TEST(PollerBudgetTest, LooksAtAllTogetherKeepToTheLimit) {
   world.time.Advance(absl::Minutes(1));
   const int before = world.upstream.gets_counted;
   world.time.Advance(absl::Minutes(5));
-  const int looks = world.upstream.gets_counted - before;
-  EXPECT_LE(looks, 2 * 300 + 2);
-  EXPECT_GE(looks, 300) << "the budget is used";
+  const int polls = world.upstream.gets_counted - before;
+  EXPECT_LE(polls, 2 * 300 + 2);
+  EXPECT_GE(polls, 300) << "the budget is used";
 }
 
-TEST(PollerBudgetTest, A429SlowsAllLooksAndNothingIsLostByIt) {
+TEST(PollerBudgetTest, A429SlowsAllPollsAndNothingIsLostByIt) {
   World world;
   world.upstream.answer_creates = [](const CreateTaskRequest& request) {
     return Accepted(request.prompt);

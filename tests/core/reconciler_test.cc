@@ -47,7 +47,7 @@ TEST(ReconcilerTest, ALostAnswerIsFoundInHistoryAndFollowedToItsVideo) {
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
   EXPECT_EQ(world.Durable(lost.id).history[2].source, TransitionSource::kReconciliation);
   EXPECT_EQ(world.ResultOf(lost.id), AttemptResult::kAccepted);
-  EXPECT_THAT(world.account.looks[lost.upstream_id], ElementsAre(world.time.Now()))
+  EXPECT_THAT(world.account.polls[lost.upstream_id], ElementsAre(world.time.Now()))
       << "what has become of it meanwhile is asked at once";
   ASSERT_TRUE(world.Ends(lost.id));
   EXPECT_EQ(world.Durable(lost.id).state, State::kCompleted);
@@ -199,7 +199,7 @@ TEST(ReconcilerTest, OtherClientsTasksAreLeftAlone) {
   }
   ASSERT_TRUE(world.Ends(lost.id));
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
-  for (const std::string& id : foreign) EXPECT_EQ(world.account.looks.count(id), 0u) << id;
+  for (const std::string& id : foreign) EXPECT_EQ(world.account.polls.count(id), 0u) << id;
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
@@ -461,10 +461,10 @@ TEST(ReconcilerTest, ATaskThatAppearsAfterGivingUpIsAnOrphanWhoseVideoIsKept) {
   world.time.Advance(absl::Hours(4));
   EXPECT_TRUE(world.ledger.orphans().at(lost.upstream_id).ended);
   EXPECT_EQ(world.gateway->Status().orphans, 0);
-  const size_t looks = world.account.looks[lost.upstream_id].size();
-  EXPECT_GE(looks, 2u);
+  const size_t polls = world.account.polls[lost.upstream_id].size();
+  EXPECT_GE(polls, 2u);
   world.time.Advance(absl::Hours(48));
-  EXPECT_EQ(world.account.looks[lost.upstream_id].size(), looks) << "it has ended";
+  EXPECT_EQ(world.account.polls[lost.upstream_id].size(), polls) << "it has ended";
   EXPECT_EQ(world.events.orphans, 1) << "counted once";
 
   const auto got = world.Get(lost.id);
@@ -509,39 +509,39 @@ TEST(ReconcilerTest, ATaskThatAppearsAfterAbsenceWasConcludedIsAnOrphan) {
   world.ExpectNothingLost();
 }
 
-TEST(ReconcilerTest, AnOrphanThatFailsOrIsGoneIsLookedAtNoMore) {
+TEST(ReconcilerTest, AnOrphanThatFailsOrIsGoneIsPolledNoMore) {
   for (const bool gone : {false, true}) {
     ReconcilerWorld world;
     world.account.inputs_shown = false;
     const auto lost = world.Lose("r1");
     ASSERT_TRUE(world.Ends(lost.id));
-    int looks = 0;
+    int polls = 0;
     world.upstream.answer_gets = [&](const std::string& id) {
-      ++looks;
+      ++polls;
       return gone ? Fails(PollProblem::kNotFound, 404) : Shows(id, State::kFailed);
     };
     world.account.inputs_shown = true;
     world.time.Advance(absl::Hours(9 * 24));
-    EXPECT_GE(looks, 1);
-    looks = 0;
+    EXPECT_GE(polls, 1);
+    polls = 0;
     world.time.Advance(absl::Hours(48));
-    EXPECT_EQ(looks, 0);
+    EXPECT_EQ(polls, 0);
     EXPECT_EQ(world.gateway->Status().orphans, 0);
     EXPECT_TRUE(world.ledger.orphans().at(lost.upstream_id).ended);
     EXPECT_THAT(world.Durable(lost.id).recovered_outputs, IsEmpty());
   }
 }
 
-TEST(ReconcilerTest, AnOrphanIsLookedAtUntilUpstreamAnswersWithoutAStorm) {
+TEST(ReconcilerTest, AnOrphanIsPolledUntilUpstreamAnswersWithoutAStorm) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
   ASSERT_TRUE(world.Ends(lost.id));
-  auto look = std::move(world.upstream.answer_gets);
+  auto poll = std::move(world.upstream.answer_gets);
   bool failing = true;
   int failed = 0;
   world.upstream.answer_gets = [&](const std::string& id) {
-    if (!failing) return look(id);
+    if (!failing) return poll(id);
     ++failed;
     return Fails(failed % 2 == 0 ? PollProblem::kCredentialsRejected : PollProblem::kTransient,
                  503);
@@ -1118,7 +1118,7 @@ TEST(WebhookTest, BeforeTheAnswerItCreatesThePredictionAndTheAnswerAddsNothing) 
   const std::string id = world.ledger.All()[0]->id;
   EXPECT_EQ(world.Durable(id).upstream_id, upstream_id);
   EXPECT_EQ(world.Durable(id).history[1].source, TransitionSource::kWebhook);
-  EXPECT_THAT(world.account.looks[upstream_id], SizeIs(1)) << "looked at at once";
+  EXPECT_THAT(world.account.polls[upstream_id], SizeIs(1)) << "polled at once";
   world.Answer(Accepted(upstream_id));
   ASSERT_TRUE(call->answered());
   ASSERT_TRUE(call->result.ok()) << call->result.status();
@@ -1154,7 +1154,7 @@ TEST(WebhookTest, AnUnresolvedPredictionIsBoundByItsToken) {
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
   EXPECT_EQ(world.Durable(lost.id).history[2].source, TransitionSource::kWebhook);
   EXPECT_EQ(world.events.reconciled["webhook"], 1);
-  EXPECT_THAT(world.account.looks[lost.upstream_id], SizeIs(1));
+  EXPECT_THAT(world.account.polls[lost.upstream_id], SizeIs(1));
   ASSERT_TRUE(world.Ends(lost.id));
   EXPECT_EQ(world.Durable(lost.id).state, State::kCompleted);
 }
@@ -1174,7 +1174,7 @@ TEST(WebhookTest, ItIsAnsweredOnlyOnceItIsDurable) {
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
 }
 
-TEST(WebhookTest, RepeatedItChangesNothingButLooksAgain) {
+TEST(WebhookTest, RepeatedItChangesNothingButPollsAgain) {
   ReconcilerWorld world;
   world.account.duration = absl::Hours(1);
   const auto call = world.Submit("r1");
@@ -1182,9 +1182,9 @@ TEST(WebhookTest, RepeatedItChangesNothingButLooksAgain) {
   const std::string upstream_id = world.MakeAndAccept();
   world.time.Advance(absl::Minutes(1));
   const int64_t sequence = world.Durable(call->id()).sequence;
-  const size_t looks = world.account.looks[upstream_id].size();
+  const size_t polls = world.account.polls[upstream_id].size();
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(world.Webhook(token, upstream_id).ok());
-  EXPECT_GT(world.account.looks[upstream_id].size(), looks);
+  EXPECT_GT(world.account.polls[upstream_id].size(), polls);
   EXPECT_EQ(world.Durable(call->id()).sequence, sequence);
   EXPECT_EQ(world.events.orphans, 0);
   ASSERT_TRUE(world.Ends(call->id(), absl::Hours(2)));
@@ -1272,7 +1272,7 @@ TEST(WebhookTest, AfterGivingUpItIsAnOrphan) {
   world.ExpectNothingLost();
 }
 
-TEST(WebhookTest, ForAnOrphanItMakesUsLookAtOnce) {
+TEST(WebhookTest, ForAnOrphanItMakesUsPollAtOnce) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   world.account.duration = absl::Hours(3);
@@ -1435,7 +1435,7 @@ TEST(ReconcilerTest, EvidenceOfAbsenceIsCollectedAnewAfterARestart) {
   EXPECT_GE(world.time.Now() - restarted, world.options.absence_settle_time);
 }
 
-TEST(ReconcilerTest, OrphansAreLookedAtOnAfterARestart) {
+TEST(ReconcilerTest, OrphansArePolledOnAfterARestart) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   world.account.duration = absl::Hours(10);
@@ -1623,23 +1623,23 @@ class PaceTest : public testing::Test {
     task_ = world_.MakeAndAccept();
     id_ = world_.ledger.All()[0]->id;
   }
-  size_t LooksWithin(absl::Duration span) {
-    const size_t before = world_.account.looks[task_].size();
+  size_t PollsWithin(absl::Duration span) {
+    const size_t before = world_.account.polls[task_].size();
     world_.time.Advance(span);
-    return world_.account.looks[task_].size() - before;
+    return world_.account.polls[task_].size() - before;
   }
   ReconcilerWorld world_;
   std::string id_;
   std::string task_;
 };
 
-TEST_F(PaceTest, WhatNobodyWatchesIsLookedAtLessOftenButToTheEnd) {
+TEST_F(PaceTest, WhatNobodyWatchesIsPolledLessOftenButToTheEnd) {
   auto watcher = world_.Watch(id_);
   world_.time.Advance(absl::Minutes(10));
-  const size_t watched = LooksWithin(absl::Minutes(10));
+  const size_t watched = PollsWithin(absl::Minutes(10));
   world_.gateway->Unwatch(watcher);
   world_.time.Advance(absl::Minutes(10));
-  const size_t unwatched = LooksWithin(absl::Minutes(10));
+  const size_t unwatched = PollsWithin(absl::Minutes(10));
   EXPECT_GE(watched, 30u);
   EXPECT_LT(unwatched * 3, watched * 2);
   EXPECT_GE(unwatched, 1u);
@@ -1651,19 +1651,19 @@ TEST_F(PaceTest, WhatNobodyWatchesIsLookedAtLessOftenButToTheEnd) {
 
 TEST_F(PaceTest, AWatcherBringsThePaceBack) {
   world_.time.Advance(absl::Minutes(30));
-  const size_t unwatched = LooksWithin(absl::Minutes(10));
+  const size_t unwatched = PollsWithin(absl::Minutes(10));
   world_.Watch(id_);
-  EXPECT_GE(LooksWithin(world_.options.poll_max_interval * 2), 1u) << "not at the next slow look";
-  EXPECT_GT(LooksWithin(absl::Minutes(10)), unwatched) << "although age makes looks rarer";
+  EXPECT_GE(PollsWithin(world_.options.poll_max_interval * 2), 1u) << "not at the next slow poll";
+  EXPECT_GT(PollsWithin(absl::Minutes(10)), unwatched) << "although age makes polls rarer";
 }
 
 TEST_F(PaceTest, AGetBringsThePaceBackForAWhile) {
   world_.time.Advance(absl::Minutes(30));
-  const size_t unwatched = LooksWithin(absl::Minutes(10));
+  const size_t unwatched = PollsWithin(absl::Minutes(10));
   ASSERT_TRUE(world_.Get(id_).ok());
-  EXPECT_GE(LooksWithin(world_.options.poll_max_interval * 2), 1u);
+  EXPECT_GE(PollsWithin(world_.options.poll_max_interval * 2), 1u);
   world_.time.Advance(absl::Minutes(60));
-  EXPECT_LE(LooksWithin(absl::Minutes(10)), unwatched + 1) << "interest wears off";
+  EXPECT_LE(PollsWithin(absl::Minutes(10)), unwatched + 1) << "interest wears off";
 }
 
 TEST_F(PaceTest, OneOfTwoWatchersLeavingChangesNothing) {
@@ -1671,7 +1671,7 @@ TEST_F(PaceTest, OneOfTwoWatchersLeavingChangesNothing) {
   const auto two = world_.Watch(id_);
   world_.time.Advance(absl::Minutes(10));
   world_.gateway->Unwatch(one);
-  EXPECT_GE(LooksWithin(absl::Minutes(10)), 30u);
+  EXPECT_GE(PollsWithin(absl::Minutes(10)), 30u);
 }
 
 // ---------------------------------------------------------------------------------- ledger trouble

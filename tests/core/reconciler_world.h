@@ -31,7 +31,7 @@ class Account {
 
   explicit Account(World& world) : world_(world) {
     world.upstream.answer_lists = [this](const HistoryQuery& query) { return List(query); };
-    world.upstream.answer_gets = [this](const std::string& id) { return Look(id); };
+    world.upstream.answer_gets = [this](const std::string& id) { return Poll(id); };
   }
 
   // How history answers.
@@ -50,7 +50,7 @@ class Account {
   // What the gateway has asked.
   std::vector<absl::Time> asked;  // times of first pages
   std::vector<HistoryQuery> queries;
-  std::map<std::string, std::vector<absl::Time>> looks;  // GETs by task
+  std::map<std::string, std::vector<absl::Time>> polls;  // GETs by task
 
   const std::vector<AccountTask>& tasks() const { return tasks_; }
 
@@ -91,8 +91,8 @@ class Account {
     return page;
   }
 
-  PollOutcome Look(const std::string& id) {
-    looks[id].push_back(world_.time.Now());
+  PollOutcome Poll(const std::string& id) {
+    polls[id].push_back(world_.time.Now());
     const auto task =
         std::find_if(tasks_.begin(), tasks_.end(),
                      [&id](const AccountTask& candidate) { return candidate.upstream_id == id; });
@@ -195,7 +195,7 @@ class ReconcilerWorld : public World {
     absl::Status status = absl::UnknownError("not answered");
   };
   std::shared_ptr<WebhookAnswer> WebhookLater(const std::string& token,
-                                                const std::string& upstream_id) {
+                                              const std::string& upstream_id) {
     auto answer = std::make_shared<WebhookAnswer>();
     gateway->OnWebhook(token, upstream_id, [answer](absl::Status status) {
       ++answer->answers;
@@ -210,7 +210,7 @@ class ReconcilerWorld : public World {
     return answer->status;
   }
 
-  // Every task of the account is the task of a prediction or an orphan that was looked at to its
+  // Every task of the account is the task of a prediction or an orphan that was polled to its
   // end, and its video is kept. `except`: foreign ones, and what nobody could tell apart.
   void ExpectNothingLost(const std::set<std::string>& except = {}) {
     for (const Account::AccountTask& task : account.tasks()) {
@@ -223,7 +223,7 @@ class ReconcilerWorld : public World {
       }
       for (const auto& [id, record] : ledger.orphans()) {
         if (id == task.upstream_id) {
-          EXPECT_TRUE(record.ended) << id << " is still looked at";
+          EXPECT_TRUE(record.ended) << id << " is still polled";
           // One that an attempt with a task of its own has created is kept beside that.
           owners = std::max(owners, 1);
         }

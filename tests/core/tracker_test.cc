@@ -34,7 +34,7 @@ TEST(TrackerTest, OnePollerHoweverManyWatch) {
   EXPECT_NEAR(gets_with(0), gets_with_one / 2.0, 2);
 }
 
-TEST(TrackerTest, ALookAtATaskWaitsForTheOneBefore) {
+TEST(TrackerTest, APollOfATaskWaitsForTheOneBefore) {
   World world;
   world.Create("r1", "u1");
   ASSERT_TRUE(
@@ -43,7 +43,7 @@ TEST(TrackerTest, ALookAtATaskWaitsForTheOneBefore) {
   EXPECT_EQ(world.upstream.gets_counted, 1);
 }
 
-TEST(TrackerTest, ALookThatHangsGetsCompanyAndBothAnswersCount) {
+TEST(TrackerTest, APollThatHangsGetsCompanyAndBothAnswersCount) {
   World world;
   const std::string id = world.Create("r1", "u1");
   ASSERT_TRUE(
@@ -56,8 +56,8 @@ TEST(TrackerTest, ALookThatHangsGetsCompanyAndBothAnswersCount) {
   EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
 
-// What hangs since before upstream was back must not make us look once more when it fails at last.
-TEST(TrackerTest, AFailureThatALaterLookHasOvertakenChangesNothing) {
+// What hangs since before upstream was back must not make us poll once more when it fails at last.
+TEST(TrackerTest, AFailureThatALaterPollHasOvertakenChangesNothing) {
   World world;
   const std::string id = world.Create("r1", "u1");
   const auto watcher = world.Watch(id, std::nullopt, absl::Seconds(5));
@@ -83,7 +83,7 @@ TEST(TrackerTest, EveryStepOfUpstreamBecomesATransition) {
   EXPECT_TRUE(watcher->ended_ok);
   EXPECT_EQ(watcher->updates.back().outputs.front().url, "https://cdn.test/video.mp4");
   world.time.Advance(absl::Hours(1));
-  EXPECT_EQ(world.upstream.gets_counted, 2) << "what is over is not looked at";
+  EXPECT_EQ(world.upstream.gets_counted, 2) << "what is over is not polled";
 }
 
 TEST(TrackerTest, ARepeatedStateIsNoTransition) {
@@ -255,7 +255,7 @@ TEST(TrackerTest, RetryAfterIsHonoured) {
   }
 }
 
-TEST(TrackerTest, AHeartbeatTellsWhenUpstreamWasLastSeenAndWillBeLookedAtNext) {
+TEST(TrackerTest, AHeartbeatTellsWhenUpstreamWasLastSeenAndWillBePolledNext) {
   World world;
   const std::string id = world.Create("r1", "u1");
   const auto watcher = world.Watch(id, std::nullopt, absl::Seconds(5));
@@ -266,13 +266,13 @@ TEST(TrackerTest, AHeartbeatTellsWhenUpstreamWasLastSeenAndWillBeLookedAtNext) {
   ASSERT_TRUE(
       world.time.AdvanceUntil([&] { return !watcher->heartbeats.empty(); }, absl::Seconds(5)));
   EXPECT_EQ(watcher->heartbeats.back().prediction_id, id);
-  EXPECT_EQ(watcher->heartbeats.back().last_observed, seen) << "failed looks see nothing";
+  EXPECT_EQ(watcher->heartbeats.back().last_observed, seen) << "failed polls see nothing";
   ASSERT_TRUE(
       world.time.AdvanceUntil([&] { return !world.upstream.gets.empty(); }, absl::Minutes(2)));
   world.time.Advance(absl::Seconds(30));  // the GET hangs
   EXPECT_FALSE(watcher->heartbeats.back().next_poll.has_value() &&
                *watcher->heartbeats.back().next_poll < world.time.Now() - absl::Seconds(5))
-      << "the next look is not in the past";
+      << "the next poll is not in the past";
 }
 
 TEST(TrackerTest, AHeartbeatEstimatesFromEarlierVideos) {
@@ -346,7 +346,7 @@ TEST(TrackerTest, AProbeWhosePredictionHasEndedMeanwhileDoesNotEndTheProbing) {
   EXPECT_GT(world.upstream.gets_counted, 2);
 }
 
-TEST(TrackerTest, ATaskThatAloneStaysRefusedDoesNotKeepTheOthersFromBeingLookedAt) {
+TEST(TrackerTest, ATaskThatAloneStaysRefusedDoesNotKeepTheOthersFromBeingPolled) {
   World world;
   world.Create("r1", "refused");
   const std::string id = world.Create("r2", "fine");
@@ -368,7 +368,7 @@ class NotFoundTest : public testing::Test {
     world_.Create("r2", "known");
     world_.upstream.answer_gets = [this](const std::string& task) {
       if (task == "lost") {
-        ++looks_;
+        ++polls_;
         return lost_answer_();
       }
       return others_succeed_ ? Shows(task, State::kProcessing)
@@ -381,23 +381,23 @@ class NotFoundTest : public testing::Test {
   absl::AnyInvocable<PollOutcome()> lost_answer_ = [] {
     return Fails(PollProblem::kNotFound, 404);
   };
-  int looks_ = 0;
+  int polls_ = 0;
   bool others_succeed_ = true;
 };
 
-TEST_F(NotFoundTest, ItFailsAfterAnHourOfAtLeastFiveLooksWhileOthersSucceed) {
+TEST_F(NotFoundTest, ItFailsAfterAnHourOfAtLeastFivePollsWhileOthersSucceed) {
   world_.time.Advance(absl::Minutes(59));
   EXPECT_EQ(world_.StateOf(lost_), State::kCreated);
-  EXPECT_GE(looks_, 5);
+  EXPECT_GE(polls_, 5);
   world_.time.Advance(absl::Minutes(12));
   EXPECT_EQ(world_.StateOf(lost_), State::kFailed);
   EXPECT_EQ((*world_.Get(lost_))->failure->code, FailureCode::kUpstreamNotFound);
 }
 
-TEST_F(NotFoundTest, FewLooksAreNotEnoughHoweverLongItTakes) {
+TEST_F(NotFoundTest, FewPollsAreNotEnoughHoweverLongItTakes) {
   lost_answer_ = [] { return Fails(PollProblem::kNotFound, 404, absl::Minutes(59)); };
   world_.time.Advance(absl::Hours(3));
-  EXPECT_LE(looks_, 4);
+  EXPECT_LE(polls_, 4);
   EXPECT_EQ(world_.StateOf(lost_), State::kCreated);
 }
 
@@ -410,13 +410,13 @@ TEST_F(NotFoundTest, ItDoesNotFailWhileNothingElseSucceeds) {
 TEST_F(NotFoundTest, ASuccessLongAgoDoesNotCount) {
   world_.time.Advance(
       absl::Minutes(2));  // others succeed once the first 404 is there, then no more
-  ASSERT_GE(looks_, 1);
+  ASSERT_GE(polls_, 1);
   others_succeed_ = false;
   world_.time.Advance(absl::Hours(24));
   EXPECT_EQ(world_.StateOf(lost_), State::kCreated);
 }
 
-TEST_F(NotFoundTest, OneGoodLookStartsTheCountAgain) {
+TEST_F(NotFoundTest, OneGoodPollStartsTheCountAgain) {
   world_.time.Advance(absl::Minutes(50));
   lost_answer_ = [] { return Shows("lost", State::kCreated); };
   world_.time.Advance(absl::Minutes(9));

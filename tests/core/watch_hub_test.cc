@@ -480,12 +480,12 @@ TEST(WatchHubTest, NoStreamHasATimerOfItsOwn) {
   EXPECT_EQ(world.time.waiting(), waiting);
 }
 
-TEST(WatchHubTest, HeartbeatsNameTheLastLookAnsweredAndTheNextOneToCome) {
+TEST(WatchHubTest, HeartbeatsNameTheLastPollAnsweredAndTheNextOneToCome) {
   World world;
   const std::string id = world.Create("r1", "u1");
-  std::vector<absl::Time> looks = {world.time.Now()};  // upstream's answer to the POST is the first
+  std::vector<absl::Time> polls = {world.time.Now()};  // upstream's answer to the POST is the first
   world.upstream.answer_gets = [&](const std::string&) {
-    looks.push_back(world.time.Now());
+    polls.push_back(world.time.Now());
     return Shows("u1", State::kProcessing);
   };
   struct Beat {
@@ -503,9 +503,9 @@ TEST(WatchHubTest, HeartbeatsNameTheLastLookAnsweredAndTheNextOneToCome) {
   world.time.Advance(absl::Minutes(10));
   double progress = 0;
   for (const Beat& beat : beats) {
-    const auto next = std::upper_bound(looks.begin(), looks.end(), beat.time);
-    ASSERT_NE(next, looks.begin());
-    ASSERT_NE(next, looks.end());
+    const auto next = std::upper_bound(polls.begin(), polls.end(), beat.time);
+    ASSERT_NE(next, polls.begin());
+    ASSERT_NE(next, polls.end());
     EXPECT_EQ(beat.said.last_observed, *(next - 1));
     EXPECT_EQ(beat.said.next_poll, *next);
     ASSERT_TRUE(beat.said.estimated_time_left && beat.said.estimated_progress);
@@ -517,7 +517,7 @@ TEST(WatchHubTest, HeartbeatsNameTheLastLookAnsweredAndTheNextOneToCome) {
   EXPECT_GT(progress, 0.5);
 }
 
-TEST(WatchHubTest, AHeartbeatOfAnUnresolvedPredictionKnowsOfNoLook) {
+TEST(WatchHubTest, AHeartbeatOfAnUnresolvedPredictionKnowsOfNoPoll) {
   World world;
   const auto call = world.Submit("r1");
   world.Answer(Unknown());
@@ -531,7 +531,7 @@ TEST(WatchHubTest, AHeartbeatOfAnUnresolvedPredictionKnowsOfNoLook) {
   }
 }
 
-TEST(WatchHubTest, AHeartbeatDoesNotPromiseALookThatUpstreamHasForbidden) {
+TEST(WatchHubTest, AHeartbeatDoesNotPromiseAPollThatUpstreamHasForbidden) {
   World world;
   std::vector<std::shared_ptr<FakeWatcher>> watchers;
   for (const char* name : {"u1", "u2"}) {
@@ -539,17 +539,17 @@ TEST(WatchHubTest, AHeartbeatDoesNotPromiseALookThatUpstreamHasForbidden) {
   }
   // One of the two is told, for both.
   absl::Time forbidden_until = absl::InfinitePast();
-  int looks = 0;
+  int polls = 0;
   world.upstream.answer_gets = [&](const std::string& task) {
     EXPECT_GE(world.time.Now(), forbidden_until);
-    if (++looks > 1) return Shows(task, State::kProcessing);
+    if (++polls > 1) return Shows(task, State::kProcessing);
     forbidden_until = world.time.Now() + absl::Minutes(2);
     return Fails(PollProblem::kRateLimited, 429, absl::Minutes(2));
   };
-  ASSERT_TRUE(world.time.AdvanceUntil([&] { return looks == 1; }, absl::Minutes(5)));
+  ASSERT_TRUE(world.time.AdvanceUntil([&] { return polls == 1; }, absl::Minutes(5)));
   for (const auto& watcher : watchers) watcher->heartbeats.clear();
   world.time.Advance(absl::Minutes(1));
-  ASSERT_EQ(looks, 1);
+  ASSERT_EQ(polls, 1);
   for (const auto& watcher : watchers) {
     ASSERT_FALSE(watcher->heartbeats.empty());
     for (const Heartbeat& heartbeat : watcher->heartbeats) {

@@ -1,4 +1,4 @@
-// Kills the real server again and again under load and looks whether anything was paid for twice or
+// Kills the real server again and again under load and checks whether anything was paid for twice or
 // lost. Each episode is a world of its own: several callers, an upstream with faults, some dozens of
 // kills at random moments and failpoints, then quiet and a verdict.
 #include <signal.h>

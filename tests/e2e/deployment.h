@@ -33,7 +33,7 @@ inline constexpr auto kProcessing = v1::PREDICTION_STATE_PROCESSING;
 inline constexpr auto kCompleted = v1::PREDICTION_STATE_COMPLETED;
 inline constexpr auto kFailed = v1::PREDICTION_STATE_FAILED;
 
-// For what nothing announces: looks until `condition` holds. False: it has not within `timeout`.
+// For what nothing announces: polls until `condition` holds. False: it has not within `timeout`.
 bool Eventually(const std::function<bool()>& condition, absl::Duration timeout = kPatience);
 
 absl::Time TimeOf(const google::protobuf::Timestamp& time);

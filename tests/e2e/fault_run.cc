@@ -1,4 +1,4 @@
-// A crowd of watchers on the real server while upstream fails half of all looks, webhooks are lost,
+// A crowd of watchers on the real server while upstream fails half of all polls, webhooks are lost,
 // doubled, late and forged, connections break, readers stall, and the server itself is ended now and
 // then. Round after round, in three scenes each: the faults with one watcher for each prediction, the
 // same with the crowd, and the crowd with an upstream that is well. Everything seen is judged, and the
@@ -33,7 +33,7 @@ constexpr char kUsage[] =
     "the\n"
     "                       last (0)\n"
     "  --seed N             of everything drawn here (1); moments differ all the same\n"
-    "  --fail-percent N     of the looks at a task that fail (50)\n"
+    "  --fail-percent N     of the polls of a task that fail (50)\n"
     "  --stalled-percent N  of the watchers that stop reading, half of them for ever (5)\n"
     "  --pace PACE          long: videos of some 15 s, and the server has to let go of streams "
     "that\n"
@@ -129,7 +129,7 @@ class Run {
       if (round == arguments_.restarts + 1 && !arguments_.short_pace) world_.FillMemory();
       PlayRound(round);
     }
-    JudgeLooks();
+    JudgePolls();
     Summarize(absl::Now() - start);
     return violations_ == 0 ? 0 : 1;
   }
@@ -137,7 +137,7 @@ class Run {
  private:
   // The first round after the last one with a restart is warm-up.
   static constexpr size_t kWarmUp = 1;
-  // Chance decides what looks cost under faults; watchers would show as a multiple.
+  // Chance decides what polls cost under faults; watchers would show as a multiple.
   static constexpr double kMostRatioOfGets = 1.5;
 
   void PlayRound(uint64_t number) {
@@ -146,7 +146,7 @@ class Run {
     const uint64_t seed = arguments_.seed * 1000 + number * 10;
     const int crowd = static_cast<int>(arguments_.watchers);
     const auto name = [number](const char* scene) { return absl::StrCat(number, " ", scene); };
-    // The same seed for the first two: upstream fails the same looks, at videos that take as long.
+    // The same seed for the first two: upstream fails the same polls, at videos that take as long.
     SceneReport report = Play({.name = name("few"),
                                .watchers = static_cast<int>(arguments_.predictions),
                                .crowded = false,
@@ -203,11 +203,11 @@ class Run {
     std::cout << "VIOLATION in round " << where << ": " << what << std::endl;
   }
 
-  void JudgeLooks() {
+  void JudgePolls() {
     double few = 0, crowd = 0, healthy = 0;
     for (const RoundReport& round : rounds_) {
       healthy += round.gets_healthy;
-      if (round.restarted) continue;  // a server that comes back looks at everything once more
+      if (round.restarted) continue;  // a server that comes back polls everything once more
       few += round.gets_few;
       crowd += round.gets_crowd;
     }
@@ -278,7 +278,7 @@ class Run {
     }
     const std::vector<bench::Figure> figures = Figures();
     const std::string about = absl::StrFormat(
-        "%d watchers of %d predictions, %d rounds, %d restarts, %d %% of looks fail, %d %% of "
+        "%d watchers of %d predictions, %d rounds, %d restarts, %d %% of polls fail, %d %% of "
         "watchers stall; seed %d",
         arguments_.watchers, arguments_.predictions, arguments_.rounds, arguments_.restarts,
         arguments_.fail_percent, arguments_.stalled_percent, arguments_.seed);

@@ -24,7 +24,7 @@ using simulator::FaultAction;
 using simulator::Schedule;
 using simulator::WebhookBehavior;
 
-// From the end of the videos. By then the stall timer (a minute, looked at every 5 s) has ended every
+// From the end of the videos. By then the stall timer (a minute, checked every 5 s) has ended every
 // stream that is not read.
 const absl::Duration kStallPatience = absl::Seconds(100);
 
@@ -60,7 +60,7 @@ Pace ShortPace() {
           .outage = absl::Milliseconds(1500),
           .awaits_stall_timer = false,
           .patience = absl::Minutes(1),
-          .silent_percent = 0,  // only a look would find them, perhaps after many that have failed
+          .silent_percent = 0,  // only a poll would find them, perhaps after many that have failed
           .most_gets_with_webhooks = 5,
           .server_arguments = {"--poll-min-interval=20ms", "--poll-max-interval=1s",
                                "--absence-settle-time=300ms", "--unresolved-timeout=3s",
@@ -112,7 +112,7 @@ void AddShares(simulator::Simulator& simulator, std::vector<FaultShare> shares, 
   }
 }
 
-void FailLooks(simulator::Simulator& simulator, double percent, absl::Duration slow,
+void FailPolls(simulator::Simulator& simulator, double percent, absl::Duration slow,
                uint64_t seed) {
   const auto get = [](Fault fault) {
     fault.method = "GET";
@@ -208,7 +208,7 @@ void FaultWorld::StartServer() {
       "--webhook-listen-address=127.0.0.1:0", "--webhook-secret-file=" + folder_.File("secret"),
       "--max-streams=0", "--max-streams-per-peer=0", "--heartbeat-interval=5s",
       "--shutdown-timeout=3s",
-      // Without a limit, one 429 decides what all looks of a scene come to.
+      // Without a limit, one 429 decides what all polls of a scene come to.
       "--max-gets-per-second=200", "--log-level=error"};
   server_arguments.insert(server_arguments.end(), options_.pace.server_arguments.begin(),
                           options_.pace.server_arguments.end());
@@ -284,7 +284,7 @@ SceneReport FaultWorld::Play(const SceneOptions& options) {
   const absl::Time start = absl::Now();
   if (options.faults) {
     const absl::Duration slow = options_.pace.created_for / 3;
-    FailLooks(*simulator_, options_.fail_percent, slow, options.seed * 1000);
+    FailPolls(*simulator_, options_.fail_percent, slow, options.seed * 1000);
     FailSubmissions(*simulator_, 2 * slow, options.seed * 1000 + 100);
   }
   const size_t gets_before = simulator_->Count("GET", "/api/v3/predictions/");

@@ -32,7 +32,7 @@ struct Pace {
   bool awaits_stall_timer;  // before the callers of streams that are not read give up on them
   absl::Duration patience;  // for the end of a scene
   int silent_percent;       // of the videos end so that upstream never calls back
-  // A webhook comes a moment after the end, and sometimes a look is there before it: the longer videos
+  // A webhook comes a moment after the end, and sometimes a poll is there before it: the longer videos
   // take, the rarer.
   double most_gets_with_webhooks;
   std::vector<std::string> server_arguments;
@@ -46,7 +46,7 @@ Pace ShortPace();
 struct FaultWorldOptions {
   Pace pace;
   uint64_t predictions = 100;  // in every scene
-  double fail_percent = 50;    // of the looks at a task
+  double fail_percent = 50;    // of the polls of a task
   int stalled_percent = 5;     // of the watchers stop reading, half of them for ever
 };
 

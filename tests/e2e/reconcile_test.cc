@@ -85,7 +85,7 @@ class ReconcileTest : public ::testing::Test {
 
   v1::Prediction Get(const std::string& id) { return GetPrediction(stub(), id); }
 
-  // Looks at the prediction until it satisfies `condition`: nothing announces what is no transition.
+  // Polls the prediction until it satisfies `condition`: nothing announces what is no transition.
   v1::Prediction GetUntil(const std::string& id,
                           const std::function<bool(const v1::Prediction&)>& condition) {
     v1::Prediction prediction;
@@ -174,7 +174,7 @@ TEST_F(ReconcileTest, ATaskThatEndedMeanwhileIsFoundAndItsVideoArrives) {
   EXPECT_EQ(upstream().TasksCreated(), 1u);
 }
 
-TEST_F(ReconcileTest, APostThatCreatedNothingEndsNotCreatedAfterSeveralLooksAtHistory) {
+TEST_F(ReconcileTest, APostThatCreatedNothingEndsNotCreatedAfterSeveralPollsOfHistory) {
   Start(kPatient);
   LoseAnswers(/*created=*/false);
   const v1::Prediction prediction = SubmitUnresolved();

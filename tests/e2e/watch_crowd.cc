@@ -18,7 +18,7 @@ constexpr size_t kMostViolations = 200;  // the first ones tell
 // Less than one update: a stream that is not read blocks its writer at once.
 constexpr int kTinyWindow = 1024;
 constexpr int kWatchersPerTinyConnection = 50;
-constexpr int kHeartbeatSeconds = 5;  // the stall timer is looked at with every heartbeat
+constexpr int kHeartbeatSeconds = 5;  // the stall timer is checked with every heartbeat
 
 // A small generator of its own for each of many watchers.
 class Dice {

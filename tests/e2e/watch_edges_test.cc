@@ -300,10 +300,10 @@ TEST(WatchRaceTest, AStreamOpenedAtTheMomentOfATransitionLosesAndRepeatsNothing)
     if (round % 3 == 0) before.emplace(world.stub(), prediction.id(), 0);
     const bool by_processing = round % 2 == 0;
     upstream.SetTaskState(task, {.status = by_processing ? "processing" : "completed"});
-    const uint64_t looks = upstream.ResultRequests(task);
+    const uint64_t polls = upstream.ResultRequests(task);
     // Upstream has just answered with the news: the transition is being written and delivered.
     ASSERT_TRUE(
-        upstream.WaitUntil([&] { return upstream.ResultRequests(task) > looks; }, kPatience));
+        upstream.WaitUntil([&] { return upstream.ResultRequests(task) > polls; }, kPatience));
     Volley at_the_moment(world.stub(), prediction.id());
     if (by_processing) {
       upstream.SetTaskState(task, {.status = "completed"});
@@ -655,16 +655,16 @@ TEST(WatchHeartbeatTest, HeartbeatsSayWhatUpstreamSaw) {
   const std::vector<v1::Heartbeat> of_seen = heartbeats_of(seen);
   const std::vector<v1::Heartbeat> of_unseen = heartbeats_of(unseen);
   const std::vector<v1::Heartbeat> of_unresolved = heartbeats_of(unresolved);
-  // One look more, so that every look spoken of has happened or been put off.
-  const uint64_t looks = upstream.ResultRequests(seen.upstream_id());
+  // One poll more, so that every poll spoken of has happened or been put off.
+  const uint64_t polls = upstream.ResultRequests(seen.upstream_id());
   ASSERT_TRUE(upstream.WaitUntil(
-      [&] { return upstream.ResultRequests(seen.upstream_id()) > looks + 1; }, kPatience));
+      [&] { return upstream.ResultRequests(seen.upstream_id()) > polls + 1; }, kPatience));
 
-  std::vector<absl::Time> looked, failed;
+  std::vector<absl::Time> polled, failed;
   for (const simulator::LoggedRequest& request : upstream.Log()) {
     if (request.method != "GET") continue;
     if (request.target.find(seen.upstream_id()) != std::string::npos) {
-      looked.push_back(request.time);
+      polled.push_back(request.time);
     }
     if (request.target.find(unseen.upstream_id()) != std::string::npos) {
       failed.push_back(request.time);
@@ -675,11 +675,11 @@ TEST(WatchHeartbeatTest, HeartbeatsSayWhatUpstreamSaw) {
   for (const v1::Heartbeat& heartbeat : of_seen) {
     ASSERT_TRUE(heartbeat.has_last_observed_time());
     const absl::Time last_observed = TimeOf(heartbeat.last_observed_time());
-    // The look that comes next after what was last seen.
-    const auto next = std::find_if(looked.begin(), looked.end(),
+    // The poll that comes next after what was last seen.
+    const auto next = std::find_if(polled.begin(), polled.end(),
                                    [&](absl::Time time) { return time > last_observed; });
-    ASSERT_NE(next, looked.end());
-    if (next == looked.begin()) {
+    ASSERT_NE(next, polled.end());
+    if (next == polled.begin()) {
       EXPECT_GE(last_observed, TimeOf(seen.create_time()));
     }
     // None comes earlier than was said; none is said only while one is under way.
@@ -697,7 +697,7 @@ TEST(WatchHeartbeatTest, HeartbeatsSayWhatUpstreamSaw) {
   for (const v1::Heartbeat& heartbeat : of_unseen) {
     ASSERT_TRUE(heartbeat.has_last_observed_time());
     EXPECT_LT(TimeOf(heartbeat.last_observed_time()), failed.front())
-        << "a look that fails sees nothing";
+        << "a poll that fails sees nothing";
   }
   for (const v1::Heartbeat& heartbeat : of_unresolved) {
     EXPECT_FALSE(heartbeat.has_last_observed_time());

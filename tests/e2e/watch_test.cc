@@ -167,7 +167,7 @@ TEST(WatchGuaranteeTest, ResumedAcrossAKillOfTheServerEachTransitionIsSeenExactl
 }
 
 TEST(WatchLoadTest, AThousandWatchersCostUpstreamAsManyGetsAsOne) {
-  // With one poller, the next look is never closer than this to the one before.
+  // With one poller, the next poll is never closer than this to the one before.
   Deployment deployment({"--poll-min-interval=300ms", "--poll-max-interval=300ms"});
   simulator::Simulator& simulator = deployment.simulator();
   const auto gets_from_the_crowd_on = [&](const std::string& request_id, size_t watchers) {
@@ -178,7 +178,7 @@ TEST(WatchLoadTest, AThousandWatchersCostUpstreamAsManyGetsAsOne) {
       streams.push_back(std::make_unique<Stream>(deployment.stub(), prediction.id()));
     }
     for (const auto& stream : streams) EXPECT_TRUE(stream->WaitForUpdates(1));
-    // Everybody watches. Right after a look: five more shall still show work, the sixth the end.
+    // Everybody watches. Right after a poll: five more shall still show work, the sixth the end.
     const uint64_t seen = simulator.ResultRequests(task);
     EXPECT_TRUE(
         simulator.WaitUntil([&] { return simulator.ResultRequests(task) > seen; }, kPatience));

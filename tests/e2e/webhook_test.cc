@@ -1,5 +1,5 @@
-// Webhooks of the simulated WaveSpeed to the real server program. Looks are an hour apart, so that what
-// is seen here was brought by a webhook and the one look that follows it. Every test ends by counting
+// Webhooks of the simulated WaveSpeed to the real server program. Polls are an hour apart, so that what
+// is seen here was brought by a webhook and the one poll that follows it. Every test ends by counting
 // the POSTs and the tasks that upstream has billed.
 #include <signal.h>
 
@@ -123,7 +123,7 @@ TEST_F(WebhookTest, EachSubmissionRegistersItsOwnUnguessableUrl) {
   ExpectPaid(3, 3);
 }
 
-TEST_F(WebhookTest, AWebhookAndOneLookBringTheVideo) {
+TEST_F(WebhookTest, AWebhookAndOnePollBringTheVideo) {
   Start();
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   const auto watch = WatchAll(prediction);
@@ -249,7 +249,7 @@ TEST_F(WebhookTest, ReorderedWebhooksEachFindTheirOwn) {
 }
 
 TEST_F(WebhookTest, AWebhookAfterTheSubmissionWasGivenUpBringsItsVideoAsRecovered) {
-  // An orphan is looked at within the shortest interval.
+  // An orphan is polled within the shortest interval.
   Start({"--unresolved-timeout=500ms", "--poll-min-interval=50ms"});
   LoseTheAnswer();
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");

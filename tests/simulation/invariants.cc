@@ -176,7 +176,7 @@ void Invariants::AtMostOneTaskPerRequestId(const Attempt& attempt, const Request
 }
 
 void Invariants::OnWebhookAnswered(const std::string& token, const std::string& upstream_id,
-                                    bool forged, const absl::Status& answer) {
+                                   bool forged, const absl::Status& answer) {
   const bool not_found = absl::IsNotFound(answer) && !core::ReasonOf(answer).has_value();
   if (forged) {
     if (!not_found) Complain("Webhooks need a token", Describe(answer));

@@ -70,7 +70,7 @@ class Invariants {
   void OnPostAnswered(int64_t number, Heard heard, int64_t process, absl::Time now);
   void OnTaskCreated(int64_t post, const ModelTask& task, int resends);
   void OnWebhookAnswered(const std::string& token, const std::string& upstream_id, bool forged,
-                          const absl::Status& answer);
+                         const absl::Status& answer);
 
   // The callers' side.
   void OnCall(const SubmitCall& call);
@@ -146,7 +146,7 @@ class Invariants {
     std::vector<core::Output> recovered;     // the most that was shown
     bool acknowledged = false;
   };
-  // What the ledger held of a prediction when it was last looked at.
+  // What the ledger held of a prediction when it was last read.
   struct OnDisk {
     core::StoredPrediction stored;
     core::Prediction now;

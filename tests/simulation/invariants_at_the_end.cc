@@ -218,7 +218,7 @@ void Invariants::OrphansGiveTheirVideos(const ModelTask& task, const OnDisk& hol
       task.forgotten_time < absl::InfiniteFuture() || task.account != 0) {
     return;  // there is nothing to have; or only with the other account's key, which is gone
   }
-  // It can be looked at with the key of its account only, and at intervals that grow meanwhile.
+  // It can be polled with the key of its account only, and at intervals that grow meanwhile.
   if (end.healed > end.now - absl::Minutes(15)) return;
   for (const core::Orphan& orphan : end.orphans) {
     if (orphan.upstream_id == task.id && orphan.found_time > end.now - absl::Hours(1)) return;

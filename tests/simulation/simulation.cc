@@ -219,7 +219,7 @@ void Simulation::DrawOptions() {
   const int scale = large_ ? 5 : 1;
   options_.max_submits_in_flight = chance.Weighted<int>({{2, 64}, {1, 1}, {1, 2}}) * scale;
   options_.max_in_flight_per_tenant = chance.Weighted<int64_t>({{4, 0}, {1, 3}}) * scale;
-  // A task that never ends is looked at for as long; not so often if that is a week.
+  // A task that never ends is polled for as long; not so often if that is a week.
   changes_account_ = chance.Percent(6);
   if (chance.Percent(30) && !changes_account_) {
     options_.poll_max_interval = absl::Minutes(30);

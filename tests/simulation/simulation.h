@@ -39,7 +39,7 @@ struct History {
   int64_t posts = 0;
   int64_t gets = 0;               // upstream's
   int64_t lists = 0;              // pages of upstream's history asked for
-  int64_t webhooks = 0;          // delivered
+  int64_t webhooks = 0;           // delivered
   int64_t tasks = 0;              // videos paid for
   int64_t ambiguous_answers = 0;  // POSTs of which the answer told nothing
   int64_t faults = 0;             // of upstream, calls; of weather and disk, spells

@@ -145,7 +145,7 @@ void WatchClients::Connect(Client& client) {
                    [&after] { return after ? absl::StrCat(" after ", *after) : ""; });
   world_.gateway->Watch({client.prediction.first, client.prediction.second, after, std::nullopt},
                         stream);
-  // It stays for a while; the pauses grow, so that nobody looks at a video of seven days all the time.
+  // It stays for a while; the pauses grow, so that nobody polls a video of seven days all the time.
   // In the end it stays for as long as the slowest takes to read.
   ++client.sessions;
   const absl::Duration stay = client.sessions < 20

@@ -33,8 +33,8 @@ void Webhooks::AddForgery(absl::Duration delay) {
 }
 
 void Webhooks::CallLater(Webhook webhook, absl::Duration delay) {
-  world_.agenda.Later(
-      delay, [this, webhook = std::move(webhook)]() mutable { Call(std::move(webhook)); });
+  world_.agenda.Later(delay,
+                      [this, webhook = std::move(webhook)]() mutable { Call(std::move(webhook)); });
 }
 
 void Webhooks::Call(Webhook webhook) {
@@ -47,19 +47,18 @@ void Webhooks::Call(Webhook webhook) {
   world_.trace.Add("webhook ", number, " for ", webhook.upstream_id,
                    webhook.forged ? ", forged" : "");
   open_[number] = webhook;
-  world_.gateway->OnWebhook(webhook.token, webhook.upstream_id,
-                             [this, number](absl::Status answer) {
-                               const auto call = open_.extract(number);
-                               world_.trace.Add("webhook ", number, " is answered: ", [&answer] {
-                                 return answer.ToString(absl::StatusToStringMode::kWithNoExtraData);
-                               });
-                               if (call.empty()) {
-                                 world_.invariants.Complain("Completions are called once",
-                                                            "a webhook was answered again");
-                                 return;
-                               }
-                               OnAnswer(call.mapped(), answer);
-                             });
+  world_.gateway->OnWebhook(
+      webhook.token, webhook.upstream_id, [this, number](absl::Status answer) {
+        const auto call = open_.extract(number);
+        world_.trace.Add("webhook ", number, " is answered: ", [&answer] {
+          return answer.ToString(absl::StatusToStringMode::kWithNoExtraData);
+        });
+        if (call.empty()) {
+          world_.invariants.Complain("Completions are called once", "a webhook was answered again");
+          return;
+        }
+        OnAnswer(call.mapped(), answer);
+      });
 }
 
 void Webhooks::CallAgain(Webhook webhook) {
@@ -72,8 +71,7 @@ void Webhooks::OnAnswer(const Webhook& webhook, const absl::Status& answer) {
     CallAgain(webhook);
     return;
   }
-  world_.invariants.OnWebhookAnswered(webhook.token, webhook.upstream_id, webhook.forged,
-                                       answer);
+  world_.invariants.OnWebhookAnswered(webhook.token, webhook.upstream_id, webhook.forged, answer);
 }
 
 void Webhooks::OnProcessEnd() {

@@ -82,7 +82,7 @@ TEST(StatusPageTest, EachCircuitOfUpstreamIsShownClosedOpenOrHalfOpen) {
   EXPECT_EQ(shown("get"), "open");
   EXPECT_EQ(shown("post"), "half-open");
   const std::string html = RenderStatusHtml(report);
-  EXPECT_THAT(html, HasSubstr("<th>circuit of looks</th><td>open</td>"));
+  EXPECT_THAT(html, HasSubstr("<th>circuit of polls</th><td>open</td>"));
   EXPECT_THAT(html, HasSubstr("<th>circuit of submissions</th><td>half-open</td>"));
 }
 
@@ -93,7 +93,7 @@ TEST(StatusPageTest, ThePageSaysAgesAsPeopleDo) {
   EXPECT_THAT(html, HasSubstr("<td>in 2s</td>"));
   EXPECT_THAT(html, HasSubstr("<td>PROCESSING</td>"));
   EXPECT_THAT(html, HasSubstr("<th>unresolved predictions</th><td>2</td>"));
-  EXPECT_THAT(html, HasSubstr("<th>orphans looked at</th><td>1</td>"));
+  EXPECT_THAT(html, HasSubstr("<th>orphans polled</th><td>1</td>"));
 }
 
 TEST(StatusPageTest, ThePageEscapesWhatOthersWrote) {

@@ -23,7 +23,7 @@ ABOUT = (
     f"{polling.VIDEOS} videos of 83 to 253 s at once in real time with 1 watcher each, "
     f"{polling.CROWDED_VIDEOS} with {polling.WATCHERS} each, after {polling.LEARNED_FROM} videos "
     "to learn from unless it says otherwise, one run: mean and p99; "
-    f"{streams.STREAMS:,} streams on {streams.CONNECTIONS} connections (both look every second) "
+    f"{streams.STREAMS:,} streams on {streams.CONNECTIONS} connections (both poll every second) "
     f"and {submits.CALLERS} callers: a value a round; all clients on the same machine"
 )
 

@@ -10,7 +10,7 @@ from report import make_figure
 REQUESTS = 4  # a round
 ROUNDS = 5
 CALLS = 3  # run() of the SDK; gRPC callers have as many attempts
-OUTAGE_S = 17  # longer than the SDK looks again for: 15 s
+OUTAGE_S = 17  # longer than the SDK polls again for: 15 s
 SIMULATED = ["--created-for", "1s", "--processing-for", "4s"]
 LOST_ANSWER = {
     "action": "reset_after_request",
@@ -51,7 +51,7 @@ async def lose_answers(start_server, calls=CALLS):
 
 
 async def lose_results(start_server):
-    """Every look fails with 503 for a while; each request is called once. A request: tasks paid."""
+    """Every poll fails with 503 for a while; each request is called once. A request: tasks paid."""
     prompts = [f"outage-{i}" for i in range(REQUESTS)]
     flags = ["--created-for", "1s", "--processing-for", "8s"]
     with world(start_server, flags) as (simulator, server):

@@ -73,7 +73,7 @@ class VideoService(video_service_pb2_grpc.VideoServiceServicer):
                 async with self.session.get(url) as answer:
                     task = (await answer.json())["data"] if answer.status == 200 else None
             except (aiohttp.ClientError, asyncio.TimeoutError):
-                task = None  # looks again
+                task = None  # polls again
             if task and task["status"] != shown:
                 shown = task["status"]
                 sequence += 1

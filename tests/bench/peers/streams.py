@@ -8,7 +8,7 @@ from report import make_figure
 STREAMS = 1000
 CONNECTIONS = 10
 IDLE_S = 5
-# As often as the Python service looks: what comes later would be delivered for less.
+# As often as the Python service polls: what comes later would be delivered for less.
 OURS = ["--poll-min-interval=1s", "--poll-max-interval=1s"]
 
 

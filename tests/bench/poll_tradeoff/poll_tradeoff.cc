@@ -288,11 +288,11 @@ void PrintCosts(int rounds) {
     hazard.push_back(microseconds(100'000, [&] { sum += times.Hazard(absl::Seconds(90)); }));
     next.push_back(microseconds(100'000, [&] {
       const absl::Duration age = absl::Seconds(90);
-      sum += absl::ToDoubleSeconds(schedule.NextLook(age, age, true, random));
+      sum += absl::ToDoubleSeconds(schedule.NextPoll(age, age, true, random));
     }));
   }
   std::printf(
-      "\nOn the loop, us: observation %s, new schedule %s, hazard %s, next look %s; bytes to keep "
+      "\nOn the loop, us: observation %s, new schedule %s, hazard %s, next poll %s; bytes to keep "
       "%zu%s\n",
       Cell(SpreadOf(observe)).c_str(), Cell(SpreadOf(plan)).c_str(), Cell(SpreadOf(hazard)).c_str(),
       Cell(SpreadOf(next)).c_str(), times.Serialize().size(), sum > 0 ? "" : " ");
@@ -313,7 +313,7 @@ int Main(const Settings& settings) {
       "GETs per video against the delay until the end is noticed. %d rounds of %d videos: median\n"
       "(minimum .. maximum). Shortest interval 2 s but for the SDK; ours learns from %d videos "
       "before,\n"
-      "from its own looks alone or (told) with upstream's own figures. One GET is the one that "
+      "from its own polls alone or (told) with upstream's own figures. One GET is the one that "
       "finds\n"
       "the end.\n",
       settings.rounds, settings.videos, kLearned);

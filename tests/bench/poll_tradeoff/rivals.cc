@@ -18,23 +18,23 @@ double Uniform(double low, double high, core::Random& random) {
 }  // namespace
 
 Rival FixedInterval(double interval) {
-  return [interval](double last, int looks, core::Random& random) {
-    return looks == 0 ? Uniform(0, interval, random) : last + interval;
+  return [interval](double last, int polls, core::Random& random) {
+    return polls == 0 ? Uniform(0, interval, random) : last + interval;
   };
 }
 
 Rival Backoff(double longest) {
-  return [longest](double last, int looks, core::Random& random) {
-    const double delay = std::min(longest, std::ldexp(1.0, std::min(looks, 30)));
+  return [longest](double last, int polls, core::Random& random) {
+    const double delay = std::min(longest, std::ldexp(1.0, std::min(polls, 30)));
     return last + Uniform(0.9 * delay, 1.1 * delay, random);
   };
 }
 
 Rival Ours(std::shared_ptr<const core::PollSchedule> schedule, double started_after) {
-  return [schedule = std::move(schedule), started_after](double last, int /*looks*/,
+  return [schedule = std::move(schedule), started_after](double last, int /*polls*/,
                                                          core::Random& random) {
     const absl::Duration age = absl::Seconds(last);
-    return absl::ToDoubleSeconds(schedule->NextLook(age, age, last >= started_after, random));
+    return absl::ToDoubleSeconds(schedule->NextPoll(age, age, last >= started_after, random));
   };
 }
 
@@ -53,14 +53,14 @@ core::CompletionTimes Learn(const Shape& shape, const core::PollLimits& limits, 
     const absl::Duration end = absl::Seconds(shape.draw(engine));
     absl::Duration last;
     for (;;) {
-      const absl::Duration look = schedule.NextLook(last, last, true, random);
-      if (look >= end) {
+      const absl::Duration poll = schedule.NextPoll(last, last, true, random);
+      if (poll >= end) {
         const std::optional<absl::Duration> told =
             upstream_tells ? std::optional<absl::Duration>(end) : std::nullopt;
-        times.Observe(core::ObservedCompletion(last, look, absl::ZeroDuration(), told));
+        times.Observe(core::ObservedCompletion(last, poll, absl::ZeroDuration(), told));
         break;
       }
-      last = look;
+      last = poll;
     }
   }
   return times;
@@ -75,12 +75,12 @@ Outcome Measure(const Rival& rival, const Shape& shape, int videos, uint64_t see
   for (int i = 0; i < videos; ++i) {
     const double end = shape.draw(engine);
     double last = 0;
-    int looks = 0;
+    int polls = 0;
     do {
-      last = rival(last, looks, random);
-      ++looks;
+      last = rival(last, polls, random);
+      ++polls;
     } while (last < end);
-    outcome.gets += static_cast<double>(looks) / videos;
+    outcome.gets += static_cast<double>(polls) / videos;
     outcome.mean_delay += (last - end) / videos;
     delays.push_back(last - end);
   }
