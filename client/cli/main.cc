@@ -15,7 +15,7 @@
 
 namespace {
 
-// What goes wrong is said once, in the command's own words. Whoever sets GRPC_VERBOSITY hears the rest.
+// What goes wrong is said once, in the command's own words. Whoever sets GRPC_VERBOSITY sees the rest.
 void SilenceLibraries() {
   if (std::getenv("GRPC_VERBOSITY") != nullptr) return;
   setenv("GRPC_VERBOSITY", "NONE", 1);

@@ -81,7 +81,7 @@ absl::StatusOr<Admission::Ticket> Admission::Admit(absl::string_view peer,
   return ticket;
 }
 
-void Admission::GiveBack(Peers::iterator peer, int64_t Counters::*counter) {
+void Admission::Release(Peers::iterator peer, int64_t Counters::*counter) {
   const std::lock_guard<std::mutex> lock(mutex_);
   total_.*counter -= 1;
   peer->second.*counter -= 1;
@@ -90,16 +90,16 @@ void Admission::GiveBack(Peers::iterator peer, int64_t Counters::*counter) {
 
 Admission::Ticket& Admission::Ticket::operator=(Ticket&& other) noexcept {
   if (this == &other) return *this;
-  GiveBack();
+  Release();
   admission_ = std::move(other.admission_);
   peer_ = other.peer_;
   counter_ = other.counter_;
   return *this;
 }
 
-void Admission::Ticket::GiveBack() {
+void Admission::Ticket::Release() {
   if (admission_ == nullptr) return;
-  std::exchange(admission_, nullptr)->GiveBack(peer_, counter_);
+  std::exchange(admission_, nullptr)->Release(peer_, counter_);
 }
 
 }  // namespace dreamgate::api

@@ -30,7 +30,7 @@ std::string PeerAddress(absl::string_view grpc_peer);
 
 class Admission : public std::enable_shared_from_this<Admission> {
  public:
-  // A place; given back on destruction.
+  // A place; released on destruction.
   class Ticket;
 
   static std::shared_ptr<Admission> Create(const AdmissionLimits& limits);
@@ -55,7 +55,7 @@ class Admission : public std::enable_shared_from_this<Admission> {
   explicit Admission(const AdmissionLimits& limits) : limits_(limits) {}
   absl::StatusOr<Ticket> Admit(absl::string_view peer, int64_t Counters::*counter, int64_t limit,
                                int64_t limit_per_peer);
-  void GiveBack(Peers::iterator peer, int64_t Counters::*counter);
+  void Release(Peers::iterator peer, int64_t Counters::*counter);
 
   const AdmissionLimits limits_;
   mutable std::mutex mutex_;
@@ -68,10 +68,10 @@ class Admission::Ticket {
   Ticket() = default;
   Ticket(Ticket&& other) noexcept { *this = static_cast<Ticket&&>(other); }
   Ticket& operator=(Ticket&& other) noexcept;
-  ~Ticket() { GiveBack(); }
+  ~Ticket() { Release(); }
 
   // Early. May be repeated.
-  void GiveBack();
+  void Release();
 
  private:
   friend class Admission;

@@ -1,4 +1,4 @@
-// What the log hears of a finished RPC beyond the metrics. Any thread.
+// What the log is told of a finished RPC beyond the metrics. Any thread.
 #ifndef DREAMGATE_SERVER_API_RPC_REPORT_H_
 #define DREAMGATE_SERVER_API_RPC_REPORT_H_
 
@@ -11,7 +11,7 @@
 
 namespace dreamgate::api {
 
-// Logs a status that core::MakeError did not make: the caller only hears "internal error", so this
+// Logs a status that core::MakeError did not make: the caller only receives "internal error", so this
 // line is the one place that keeps the cause.
 inline void LogUnexpected(core::Events& events, absl::string_view method,
                           const absl::Status& status) {

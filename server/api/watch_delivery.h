@@ -22,7 +22,7 @@ class WatchDelivery final : public core::TransitionSink, public StreamHost {
     absl::Duration stall_timeout = absl::Seconds(60);
   };
 
-  // `events` hears TransitionDelivered when the last watcher of a transition was handed its write.
+  // `events` is told TransitionDelivered when the last watcher of a transition was handed its write.
   WatchDelivery(const Options& options, core::Events& events);
 
   std::shared_ptr<const core::EncodedMessage> EncodeUpdate(

@@ -78,7 +78,7 @@ void WatchReactor::Cancel() noexcept { context_.TryCancel(); }
 void WatchReactor::OnDone() noexcept {
   const std::shared_ptr<WatchReactor> self = std::move(self_);
   Done();
-  ticket_.GiveBack();
+  ticket_.Release();
   const std::string code = absl::StatusCodeToString(end_code());
   surroundings_.events.StreamClosed(code);
   surroundings_.events.RpcFinished(kMethod, code, age_.Elapsed());

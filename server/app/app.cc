@@ -154,7 +154,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(const Config& config) {
   app->BuildGateway();
 
   // The loop does not run yet, so its queue keeps the order: first the gateway takes over what was
-  // left unfinished, then it hears of the RPCs that come in as soon as the port is open. And while a
+  // left unfinished, then it is told of the RPCs that come in as soon as the port is open. And while a
   // port may still be refused, nothing is sent upstream.
   auto recovered = std::make_shared<absl::Status>();
   auto started = std::make_shared<absl::Notification>();

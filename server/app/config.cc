@@ -85,7 +85,7 @@ std::string HelpText(const std::vector<Setting>& settings) {
       "A gRPC service in front of WaveSpeed's text-to-video API.\n\n"
       "Each setting can be given as a flag, as an environment variable or in a config file, in "
       "that\n"
-      "order of strength. Durations have units: 500ms, 1m30s. Unknown settings are errors.\n\n"
+      "order of precedence. Durations have units: 500ms, 1m30s. Unknown settings are errors.\n\n"
       "  --help\n      Print this and exit.\n"
       "  --version\n      Print the version and exit.\n"
       "  --config=FILE\n      DREAMGATE_CONFIG\n"

@@ -159,7 +159,8 @@ void AddWebhooks(Table& table) {
   table.Group("Webhooks");
   table.Add<std::string>(
       "webhook-public-url", "URL",
-      "Where WaveSpeed can call back: an https URL that leads to --webhook-listen-address with its "
+      "Where WaveSpeed can call back: an https URL that is routed to --webhook-listen-address with "
+      "its "
       "path unchanged. Without it there are no webhooks.",
       [](Config& c) -> std::string& { return c.webhook_public_url; }, ParseWebhookUrl);
   table.Add<HostPort>(
@@ -186,7 +187,7 @@ void AddPredictions(Table& table) {
       [](Config& c) -> std::string& { return c.ledger_path; }, ParseLedgerPath);
   table.AddDuration(
       "submit-soft-timeout",
-      "After this long without upstream's answer a submission's caller hears UNRESOLVED.",
+      "After this long without upstream's answer a submission's caller is told UNRESOLVED.",
       absl::Milliseconds(100), absl::Minutes(10),
       [](Config& c) -> absl::Duration& { return c.core.submit_soft_timeout; });
   table.AddDuration("late-answer-timeout",

@@ -12,7 +12,7 @@ namespace dreamgate::core {
 struct Options {
   std::string model = "bytedance/dreamina-v3.0-pro/text-to-video";
 
-  // After this long without an answer to the POST, the caller hears UNRESOLVED.
+  // After this long without an answer to the POST, the caller is told UNRESOLVED.
   absl::Duration submit_soft_timeout = absl::Seconds(30);
   // An UNRESOLVED prediction without any evidence by then FAILS with SUBMIT_OUTCOME_UNKNOWN.
   absl::Duration unresolved_timeout = absl::Minutes(15);

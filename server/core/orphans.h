@@ -29,7 +29,7 @@ class Orphans {
   void Start();
 
   // Upstream has created a task, named by `acceptance`, that the prediction has no use for.
-  // Repeated until the ledger has it; `done` hears of the first try.
+  // Repeated until the ledger has it; `done` is told of the first try.
   void Record(const PredictionKey& key, const AttemptOutcome& acceptance,
               Completion<absl::Status> done);
 
@@ -46,7 +46,7 @@ class Orphans {
     std::unique_ptr<Timers::Timer> timer;
   };
 
-  // Tries until the ledger has it; `done` hears of the first try.
+  // Tries until the ledger has it; `done` is told of the first try.
   void Write(OrphanRecord record, int failures, Completion<absl::Status> done);
   void OnWritten(const OrphanRecord& record, const absl::StatusOr<OrphanResult>& written);
   // Counts and alarms, then follows.

@@ -152,7 +152,7 @@ inline PredictionKey KeyOf(const Prediction& prediction) {
 Prediction Apply(Prediction prediction, const Transition& transition);
 
 // A prediction that was never acknowledged to anybody (its POST may still be rejected) is shown to
-// nobody: nothing is shown that could be taken back. It becomes visible
+// nobody: nothing is shown that could be withdrawn. It becomes visible
 // when accepted or UNRESOLVED.
 bool IsVisible(const Prediction& prediction);
 

@@ -34,8 +34,8 @@ absl::Status EarlierSubmissionUnsettled() {
       "an earlier submission with this request_id is still being settled; try again");
 }
 
-absl::Status EarlierSubmissionBeingUndone() {
-  return LedgerUnavailable("an earlier call with this request_id is being undone; try again");
+absl::Status EarlierSubmissionBeingWithdrawn() {
+  return LedgerUnavailable("an earlier call with this request_id is being withdrawn; try again");
 }
 
 absl::Status TenantLimitReached(const std::string& tenant, int64_t limit) {

@@ -23,7 +23,7 @@ absl::Status RequestIdInUse(const std::string& request_id);
 absl::Status RequestIdUsedBefore(const std::string& request_id);
 // Whether the request_id is taken is not known yet.
 absl::Status EarlierSubmissionUnsettled();
-absl::Status EarlierSubmissionBeingUndone();
+absl::Status EarlierSubmissionBeingWithdrawn();
 
 absl::Status TenantLimitReached(const std::string& tenant, int64_t limit);
 // No slot became free in time.

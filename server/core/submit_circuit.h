@@ -20,7 +20,7 @@ class SubmitCircuit {
  public:
   using Call = CircuitBreaker::Call;
 
-  // `events` hear when it opens and closes.
+  // `events` is told when it opens and closes.
   SubmitCircuit(Events& events, Random& random);
 
   // A POST that wants to leave now: may it?

@@ -17,8 +17,8 @@ namespace {
 constexpr BackoffPolicy kConnectBackoff = {absl::Milliseconds(200), absl::Seconds(5)};
 // For an answer to reach the caller before its deadline.
 constexpr absl::Duration kAnswerMargin = absl::Milliseconds(100);
-// Reservations that ledger trouble has left to be undone. With so many, nothing new is begun.
-constexpr size_t kMostUndone = 1000;
+// Reservations that ledger trouble has left to be withdrawn. With so many, nothing new is begun.
+constexpr size_t kMostToWithdraw = 1000;
 
 Prediction NewPrediction(const SubmitRequest& request, const Options& options, std::string id,
                          absl::Time now, Random& random, std::string key_fingerprint) {
@@ -61,8 +61,8 @@ struct Submitter::Flight {
   std::shared_ptr<const Prediction> prediction;
   Attempt attempt;
   Phase phase = Phase::kReserving;
-  bool withdrawing = false;  // its reservation is being undone: nobody may join
-  bool known = false;        // its callers have the prediction: it cannot be taken back
+  bool withdrawing = false;  // its reservation is being withdrawn: nobody may join
+  bool known = false;        // its callers have the prediction: it cannot be withdrawn
   bool unresolved = false;   // recorded for this attempt
   bool on_the_wire = false;  // its POST
   bool landed = false;
@@ -107,7 +107,7 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
     return;
   }
 
-  if (withdrawals_.to_repeat() >= kMostUndone) {
+  if (withdrawals_.to_repeat() >= kMostToWithdraw) {
     Refuse(std::move(done), LedgerInTrouble());
     return;
   }
@@ -151,9 +151,9 @@ void Submitter::Reserve(const std::shared_ptr<Flight>& flight) {
 void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
                            absl::StatusOr<ReserveResult> result) {
   if (!result.ok()) {
-    // The reservation may be durable all the same. Nothing was sent, so undo it before anybody can
+    // The reservation may be durable all the same. Nothing was sent, so it is withdrawn before anybody can
     // mistake it for a POST that was.
-    GiveBack(flight, "the ledger could not confirm the reservation", result.status());
+    WithdrawUnsent(flight, "the ledger could not confirm the reservation", result.status());
     return;
   }
   if (auto* existing = std::get_if<ReserveExisting>(&*result)) {
@@ -182,11 +182,11 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
   DREAMGATE_FAILPOINT("submit.reserved");
   const int64_t limit = options_.max_in_flight_per_tenant;
   if (limit > 0 && tracker_.InFlightOf(flight->request.tenant) >= limit) {
-    GiveBack(flight, "tenant limit", TenantLimitReached(flight->request.tenant, limit));
+    WithdrawUnsent(flight, "tenant limit", TenantLimitReached(flight->request.tenant, limit));
     return;
   }
   if (ports_.clock.Now() >= flight->start + options_.submit_soft_timeout) {
-    GiveBack(flight, "slow ledger", LedgerTooSlow());
+    WithdrawUnsent(flight, "slow ledger", LedgerTooSlow());
     return;
   }
   // A known request_id has had its answer above, and one that has to wait for a slot is told now.
@@ -223,9 +223,9 @@ void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
   observation.insist = false;
   observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
     if (committed->state != State::kSubmitting) {
-      GiveBack(flight, "the ledger could not record the start", LedgerInTrouble());
+      WithdrawUnsent(flight, "the ledger could not record the start", LedgerInTrouble());
     } else if (ports_.clock.Now() >= flight->start + options_.submit_soft_timeout) {
-      GiveBack(flight, "soft timeout", QueueTimeout());
+      WithdrawUnsent(flight, "soft timeout", QueueTimeout());
     } else {
       DREAMGATE_FAILPOINT("submit.left_queue");
       flight->prediction = std::move(committed);
@@ -243,7 +243,7 @@ void Submitter::Send(const std::shared_ptr<Flight>& flight) {
       std::all_of(flight->callers.begin(), flight->callers.end(),
                   [](Flight::Caller& caller) { return caller.cancelled && caller.cancelled(); });
   if (all_gone) {
-    GiveBack(flight, "cancelled by the caller", CancelledByCaller());
+    WithdrawUnsent(flight, "cancelled by the caller", CancelledByCaller());
     return;
   }
   // Its account is on record; another one's history says nothing of it.
@@ -285,14 +285,14 @@ void Submitter::OnSoftTimeout(const std::shared_ptr<Flight>& flight) {
   switch (flight->phase) {
     case Flight::Phase::kQueued:
       queue_.remove(flight);
-      GiveBack(flight, "soft timeout", QueueTimeout());
+      WithdrawUnsent(flight, "soft timeout", QueueTimeout());
       return;
     case Flight::Phase::kWaiting:
       if (flight->known) {  // the clock was set back: OnNotSent waits for no later than this
         StopWaiting(flight);
         RecordNotCreated(flight, "upstream could not be reached in time");
       } else {
-        GiveBack(flight, "soft timeout", UpstreamNotReachedInTime());
+        WithdrawUnsent(flight, "soft timeout", UpstreamNotReachedInTime());
       }
       return;
     case Flight::Phase::kSending:
@@ -328,7 +328,7 @@ void Submitter::OnOutcome(const std::shared_ptr<Flight>& flight, CreateOutcome o
 }
 
 void Submitter::TurnAway(const std::shared_ptr<Flight>& flight) {
-  GiveBack(flight, "upstream fails every submission", circuit_.Refusal(ports_.clock.Now()));
+  WithdrawUnsent(flight, "upstream fails every submission", circuit_.Refusal(ports_.clock.Now()));
 }
 
 void Submitter::OnRejected(const std::shared_ptr<Flight>& flight, const CreateRejected& rejected) {
@@ -367,10 +367,11 @@ void Submitter::OnNotSent(const std::shared_ptr<Flight>& flight, const CreateNot
     return;
   }
   if (too_late) {
-    ports_.events.Log(LogLevel::kWarning, "upstream cannot be reached, a submission is given back",
+    ports_.events.Log(LogLevel::kWarning, "upstream cannot be reached, a submission is withdrawn",
                       {{"problem", not_sent.message}});
-    GiveBack(flight, not_sent.message,
-             UpstreamUnreachable(not_sent.message, circuit_.UntilNextCall(ports_.clock.Now())));
+    WithdrawUnsent(
+        flight, not_sent.message,
+        UpstreamUnreachable(not_sent.message, circuit_.UntilNextCall(ports_.clock.Now())));
     return;
   }
   flight->phase = Flight::Phase::kWaiting;
@@ -389,9 +390,9 @@ void Submitter::OnKeyChanged(const std::shared_ptr<Flight>& flight) {
     RecordNotCreated(flight, kProblem);
     return;
   }
-  GiveBack(flight, kProblem,
-           MakeError(Reason::kUpstreamUnreachable, absl::StrCat(kProblem, "; try again"),
-                     {.retry_after = absl::Seconds(1)}));
+  WithdrawUnsent(flight, kProblem,
+                 MakeError(Reason::kUpstreamUnreachable, absl::StrCat(kProblem, "; try again"),
+                           {.retry_after = absl::Seconds(1)}));
 }
 
 AttemptOutcome Submitter::OutcomeOf(const Flight& flight, AttemptResult result,
@@ -448,7 +449,7 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
   StopWaiting(flight);
   // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.
   if (ReasonOf(error) == Reason::kLedgerUnavailable) AnswerCallers(flight, error);
-  // An error that will be remembered is not heard before it is: a crash would
+  // An error that will be remembered is not told before it is: a crash would
   // make a prediction of it.
   absl::Status unrecorded = remember ? AnswerUnrecorded() : error;
   DREAMGATE_FAILPOINT("submit.withdrawing");
@@ -463,7 +464,7 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
         if (ReasonOf(written) == Reason::kLedgerUnavailable) {  // it is tried again
           AnswerCallers(flight, unrecorded);
           for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
-            Refuse(std::move(successor.done), EarlierSubmissionBeingUndone());
+            Refuse(std::move(successor.done), EarlierSubmissionBeingWithdrawn());
           }
           return;
         }
@@ -481,8 +482,8 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
       });
 }
 
-void Submitter::GiveBack(const std::shared_ptr<Flight>& flight, absl::string_view why,
-                         absl::Status error) {
+void Submitter::WithdrawUnsent(const std::shared_ptr<Flight>& flight, absl::string_view why,
+                               absl::Status error) {
   Withdraw(flight, OutcomeOf(*flight, AttemptResult::kNotSent, why), std::nullopt,
            std::move(error));
 }

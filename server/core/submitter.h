@@ -6,7 +6,7 @@
 // that no byte of the first try left.
 //
 // Every POST whose outcome is unknown may be billed. So while upstream fails all of them, a circuit
-// lets only probes through, and every other submission is given back before it is sent.
+// lets only probes through, and every other submission is withdrawn before it is sent.
 #ifndef DREAMGATE_SERVER_CORE_SUBMITTER_H_
 #define DREAMGATE_SERVER_CORE_SUBMITTER_H_
 
@@ -96,7 +96,8 @@ class Submitter {
   void Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome outcome,
                 std::optional<Rejection> remember, absl::Status error);
   // Withdraws what has not been sent. `why` goes on record.
-  void GiveBack(const std::shared_ptr<Flight>& flight, absl::string_view why, absl::Status error);
+  void WithdrawUnsent(const std::shared_ptr<Flight>& flight, absl::string_view why,
+                      absl::Status error);
 
   void AnswerCallers(const std::shared_ptr<Flight>& flight,
                      absl::StatusOr<std::shared_ptr<const Prediction>> result);

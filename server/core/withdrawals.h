@@ -1,4 +1,4 @@
-// Takes back what was reserved and will not be sent, or was refused upstream, so that callers never
+// Withdraws what was reserved and will not be sent, or was refused upstream, so that callers never
 // see it and its request_id is free or remembered as rejected. Owned by Submitter, loop only.
 #ifndef DREAMGATE_SERVER_CORE_WITHDRAWALS_H_
 #define DREAMGATE_SERVER_CORE_WITHDRAWALS_H_

@@ -230,7 +230,7 @@ void LedgerThread::ReportDamage(const std::vector<std::string>& damage) {
   for (const std::string& row : damage) {
     if (!reported_damage_.insert(row).second) continue;  // told, however often it is asked for
     events_.Log(core::LogLevel::kError,
-                "the ledger is damaged: what this row is about stands still until it is mended",
+                "the ledger is damaged: what this row is about stands still until it is repaired",
                 {{"problem", row}});
   }
 }

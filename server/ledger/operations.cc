@@ -169,7 +169,7 @@ absl::Status Operations::Run(const core::RejectRequest& request) {
   if (row.rejected) return absl::OkStatus();
   if (core::IsVisible(*row.prediction)) {
     return RuleBroken(
-        absl::StrCat("prediction ", key.prediction_id, " has been shown and cannot be taken back"));
+        absl::StrCat("prediction ", key.prediction_id, " has been shown and cannot be withdrawn"));
   }
   if (row.owner_epoch != owner_epoch_) {
     return RuleBroken(absl::StrCat("prediction ", key.prediction_id, " has not been taken over"));
@@ -224,7 +224,7 @@ absl::StatusOr<std::vector<core::Unfinished>> Operations::Run(const TakeOverRequ
     if (loaded.ok()) {
       unfinished.push_back(*std::move(loaded));
     } else if (absl::IsDataLoss(loaded.status())) {
-      database_.NoteDamage(loaded.status());  // the others need not wait until somebody mends it
+      database_.NoteDamage(loaded.status());  // the others need not wait until somebody repairs it
     } else {
       return loaded.status();
     }

@@ -51,7 +51,7 @@ const WebhookRefusal kTooManyConnections = {webhook_outcome::kBusy, 503, "too ma
 
 absl::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
 
-// Whether an operator should hear of it: a wrong secret, a wrong clock, a ledger in trouble.
+// Whether an operator should be told: a wrong secret, a wrong clock, a ledger in trouble.
 bool IsWorthAWarning(absl::string_view outcome) {
   return outcome == webhook_outcome::kForged || outcome == webhook_outcome::kStale ||
          outcome == webhook_outcome::kUnavailable;

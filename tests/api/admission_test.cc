@@ -54,15 +54,15 @@ TEST(AdmissionTest, ZeroMeansNoLimit) {
   EXPECT_EQ(admission->streams(), 1000);
 }
 
-TEST(AdmissionTest, ATicketGivesBackOnceHoweverItIsMoved) {
+TEST(AdmissionTest, ATicketIsReleasedOnceHoweverItIsMoved) {
   auto admission = Admission::Create({});
   Admission::Ticket ticket = *admission->AdmitRequest("ipv4:203.0.113.1:1");
   Admission::Ticket moved = std::move(ticket);
   EXPECT_EQ(admission->requests(), 1);
   moved = *admission->AdmitRequest("ipv4:203.0.113.1:1");
   EXPECT_EQ(admission->requests(), 1);
-  moved.GiveBack();
-  moved.GiveBack();
+  moved.Release();
+  moved.Release();
   EXPECT_EQ(admission->requests(), 0);
   moved = *admission->AdmitRequest("ipv4:203.0.113.1:1");
   admission.reset();  // the ticket keeps what it needs

@@ -69,7 +69,7 @@ TEST(StatusMappingTest, TheWorstErrorFitsIntoTheMetadataThatClientsAccept) {
   EXPECT_EQ(Details(invalid).fields().size(), 20U);
 }
 
-TEST(StatusMappingTest, TextThatIsNotUtf8IsMended) {
+TEST(StatusMappingTest, TextThatIsNotUtf8IsRepaired) {
   const grpc::Status status =
       ToGrpcStatus(core::MakeError(core::Reason::kUpstreamRejected, "bad \xff byte"));
   EXPECT_EQ(status.error_message(), "bad \xEF\xBF\xBD byte");

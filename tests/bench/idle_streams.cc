@@ -245,7 +245,7 @@ class Witness final : public Crowd::Observer {
   void CheckGap(size_t stream, Clock::time_point now, absl::Duration at_least) {
     const absl::Duration gap = absl::FromChrono(now - streams_[stream].latest);
     if (gap > kLongestSilence || gap < at_least) {
-      Complain(stream, absl::StrCat("heard nothing for ", absl::FormatDuration(gap), " after ",
+      Complain(stream, absl::StrCat("received nothing for ", absl::FormatDuration(gap), " after ",
                                     streams_[stream].beats, " heartbeats"));
     }
   }

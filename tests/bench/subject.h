@@ -25,7 +25,7 @@ class Subject {
   virtual int port() const = 0;
   // Ids of the predictions, in the order of their numbers.
   virtual std::vector<std::string> prediction_ids() const = 0;
-  // The position to watch from to hear only of what is to come.
+  // The position to watch from to receive only what is to come.
   virtual int64_t current_sequence() const = 0;
   // Makes a prediction have its next transition; the terminal one ends its streams. Returns at once.
   virtual void Move(size_t prediction, bool terminal) = 0;

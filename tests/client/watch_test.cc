@@ -360,7 +360,7 @@ TEST_F(WatchTest, PausesGrowWhileNothingArrivesAndStartSmallAfterProgress) {
   EXPECT_EQ(environment_->pauses(), (std::vector<nanoseconds>{50ms, 100ms, 200ms, 50ms}));
 }
 
-TEST_F(WatchTest, GivesUpWithTheLastErrorOnceNothingWasHeardForTooLong) {
+TEST_F(WatchTest, GivesUpWithTheLastErrorOnceNothingWasReceivedForTooLong) {
   for (int failure = 0; failure < 10; ++failure)
     service_.ThenWatch(grpc::Status(grpc::UNAVAILABLE, "gone"));
   const Seen seen = WatchAll({.give_up_after = 1s});

@@ -174,7 +174,7 @@ class History {
         // Durable: whatever was shown once is what everybody is shown, before and after a crash.
         const auto [known, fresh] = shown_.try_emplace({id, update.sequence}, update);
         if (!fresh) {
-          ASSERT_EQ(known->second, update) << "what was shown has been taken back";
+          ASSERT_EQ(known->second, update) << "what was shown has been withdrawn";
         }
       }
       watcher->updates.clear();

@@ -999,7 +999,7 @@ TEST_F(ResendTest, ACrashAtAnyStepOfItNeverSendsAThird) {
       bool created = false;
       for (int i = 0; i < steps; ++i) {
         if (world.upstream.posts_counted == 2 && !created) {
-          world.MakeTask();  // upstream has it, whatever we hear
+          world.MakeTask();  // upstream has it, whatever we are told
           created = true;
         }
         if (!world.time.Step()) {

@@ -174,7 +174,7 @@ class ReconcilerWorld : public World {
   bool Ends(const std::string& id, absl::Duration limit = absl::Minutes(30)) {
     const bool ended =
         time.AdvanceUntil([this, &id] { return IsTerminal(Durable(id).state); }, limit);
-    time.RunDue();  // the gateway has heard of it as well
+    time.RunDue();  // the gateway knows of it as well
     return ended;
   }
   std::optional<FailureCode> FailureOf(const std::string& id) const {

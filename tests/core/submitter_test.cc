@@ -672,10 +672,10 @@ TEST(SubmitterTest, AReservationThatNeverWasDoesNotKeepTheRequestIdTaken) {
   world.ledger.set_writes(FakeLedger::Writes::kFail);
   const auto failed = world.Submit("r1");
   world.ledger.set_writes(FakeLedger::Writes::kWork);
-  world.time.Advance(absl::Seconds(11));  // one round of undoing: there is nothing to reject
+  world.time.Advance(absl::Seconds(11));  // one round of withdrawing: there is nothing to reject
   const size_t writes = world.ledger.writes_tried();
   world.time.Advance(absl::Minutes(5));
-  EXPECT_EQ(world.ledger.writes_tried(), writes) << "it is undone for ever";
+  EXPECT_EQ(world.ledger.writes_tried(), writes) << "it is withdrawn for ever";
   const auto again = world.Submit("r1");
   world.Answer(Accepted("u1"));
   EXPECT_TRUE(again->result.ok()) << again->result.status();
@@ -720,7 +720,7 @@ TEST(SubmitterTest, ARetryWhileTheAcceptanceIsUnwrittenIsAnsweredWithoutAPost) {
   EXPECT_EQ(world.upstream.posts_counted, 1);
 }
 
-TEST(SubmitterTest, ARejectionToBeRememberedIsNotHeardBeforeItIsAndTheIdStaysTaken) {
+TEST(SubmitterTest, ARejectionToBeRememberedIsNotToldBeforeItIsAndTheIdStaysTaken) {
   World world;
   const auto call = world.Submit("r1");
   world.ledger.set_writes(FakeLedger::Writes::kFail);
@@ -888,7 +888,7 @@ class CircuitTest : public testing::Test {
   int posts_ = 0;  // when the circuit opened
 };
 
-TEST_F(CircuitTest, WhileUpstreamFailsEverySubmissionANewOneIsGivenBackUnsent) {
+TEST_F(CircuitTest, WhileUpstreamFailsEverySubmissionANewOneIsWithdrawnUnsent) {
   Open();
   const auto refused = world_.Submit("r1");
   EXPECT_EQ(refused->reason(), Reason::kUpstreamUnreachable);
@@ -902,7 +902,7 @@ TEST_F(CircuitTest, WhileUpstreamFailsEverySubmissionANewOneIsGivenBackUnsent) {
   for (const auto& prediction : world_.ledger.All()) EXPECT_NE(prediction->request_id, "r1");
 }
 
-TEST_F(CircuitTest, TheRequestIdOfOneThatWasGivenBackIsFree) {
+TEST_F(CircuitTest, TheRequestIdOfOneThatWasWithdrawnIsFree) {
   Open();
   const auto refused = world_.Submit("r1", "one");
   WaitAsTold(*refused);
@@ -976,7 +976,7 @@ TEST_F(CircuitTest, AnAnswerThatIsLateBeyondTheSoftTimeoutIsOneFailure) {
   EXPECT_EQ(world_.events.circuit_openings["post"], 1);
 }
 
-TEST_F(CircuitTest, WhatIsQueuedWhenItOpensIsGivenBackAtItsTurn) {
+TEST_F(CircuitTest, WhatIsQueuedWhenItOpensIsWithdrawnAtItsTurn) {
   world_.options.max_submits_in_flight = CircuitBreaker::kFailuresToOpen;
   World world(world_.options);
   std::vector<std::shared_ptr<Call>> calls;

@@ -355,7 +355,7 @@ TEST(WatchHubTest, PredictionsDoNotDisturbOneAnother) {
 
 // ------------------------------------------------------------------------------------------- unwatch
 
-TEST(WatchHubTest, WhoUnwatchesHearsNothingMoreAndIsForgotten) {
+TEST(WatchHubTest, WhoUnwatchesReceivesNothingMoreAndIsForgotten) {
   World world;
   const std::string id = world.Create("r1", "u1");
   const auto gone = world.Watch(id);

@@ -1,5 +1,5 @@
 // The real server, killed with SIGKILL at every failpoint and started again: no second task, nothing
-// acknowledged is lost, nothing shown is taken back, and the submission ends as it should.
+// acknowledged is lost, nothing shown is withdrawn, and the submission ends as it should.
 #include <signal.h>
 #include <sqlite3.h>
 #include <unistd.h>
@@ -42,9 +42,9 @@ struct Scene {
   std::function<void(CrashWorld&)> prepare = [](CrashWorld&) {};  // before the server that dies
   std::function<void(CrashWorld&)> act = [](CrashWorld& world) {
     Call(world, "id-1");
-  };                                                           // while it lives
-  std::function<void(CrashWorld&)> mend = [](CrashWorld&) {};  // once another one runs
-  std::vector<std::string> request_ids = {"id-1"};             // whose ending is expected
+  };                                                             // while it lives
+  std::function<void(CrashWorld&)> repair = [](CrashWorld&) {};  // once another one runs
+  std::vector<std::string> request_ids = {"id-1"};               // whose ending is expected
 };
 
 // The fault meets the first POST of this request_id.
@@ -119,7 +119,7 @@ Scene Blind() {
     MakePostFail(world, "id-1", {.create_task = true, .status = 500});
     Call(world, "id-1");
   };
-  scene.mend = [](CrashWorld& world) {
+  scene.repair = [](CrashWorld& world) {
     world.CallAndWait("id-1", PromptOf("id-1"));  // given up now
     world.KillServer();
     world.simulator().ClearFaults();
@@ -172,7 +172,7 @@ Scene BackingUp() {
     world.CallAndWait("id-1", PromptOf("id-1"));
     EXPECT_EQ(world.PostToAdmin("/backup"), std::nullopt);
   };
-  scene.mend = [](CrashWorld& world) {
+  scene.repair = [](CrashWorld& world) {
     const std::optional<std::string> backup = world.PostToAdmin("/backup");
     ASSERT_TRUE(backup.has_value());
     EXPECT_TRUE(absl::StartsWith(*backup, "SQLite format 3"));
@@ -263,7 +263,7 @@ TEST_P(CrashTest, LosesNothingAndPaysOnce) {
   EXPECT_TRUE(died) << world.server().StandardError();
   if (!died) world.KillServer();
   ASSERT_TRUE(world.StartServer()) << world.server().StandardError();
-  scene.mend(world);
+  scene.repair(world);
   EXPECT_THAT(world.Settle(), IsEmpty()) << world.server().StandardError();
   if (!crash.ending.has_value()) return;
   for (const std::string& request_id : scene.request_ids) {

@@ -296,7 +296,7 @@ void CrashWorld::SettleSubmission(const std::string& request_id, Submission& sub
     totals_.duplicates += submission.final.tasks - options_.tasks_at_most;
     Violate(absl::StrCat(request_id, " created ", submission.final.tasks, " tasks"));
   }
-  // Whoever asks again hears what was said before. Errors that freed the request_id are not asked for
+  // Whoever asks again is told what was said before. Errors that freed the request_id are not asked for
   // again: that would be a new submission.
   if (!submission.prediction_id.empty() || submission.remembered) {
     const v1::SubmitVideoRequest request = Request(request_id, submission.prompt);

@@ -244,7 +244,7 @@ TEST_P(RejectionTest, IsAnErrorOfSubmitVideoAndNeverBecomesAPrediction) {
     EXPECT_NE(prediction.request_id(), request.request_id());
   }
 
-  // The same call again: remembered, or sent anew because the operator may have mended the cause.
+  // The same call again: remembered, or sent anew because the operator may have fixed the cause.
   const SubmitResult again = Submit(deployment.stub(), request);
   if (row.remembered) {
     ExpectError(again.status, row.code, row.reason);
@@ -370,7 +370,7 @@ TEST(UpstreamErrorTest, AnUnreachableUpstreamIsUnavailableAndNothingIsKept) {
   EXPECT_FALSE(again.response.replayed());
 }
 
-TEST(UpstreamErrorTest, ACallerWithAShortDeadlineStillHearsWhy) {
+TEST(UpstreamErrorTest, ACallerWithAShortDeadlineStillIsToldWhy) {
   Deployment deployment({"--upstream-base-url=http://127.0.0.1:1"});
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(3));
@@ -449,7 +449,7 @@ INSTANTIATE_TEST_SUITE_P(
             {.action = FaultAction::kRawResponse, .create_task = true, .body = "hello\r\n\r\n"}}),
     [](const auto& instance) { return instance.param.name; });
 
-TEST(LateAnswerTest, TheCallerHearsUnresolvedAndTheLateAnswerStillCounts) {
+TEST(LateAnswerTest, TheCallerIsToldUnresolvedAndTheLateAnswerStillCounts) {
   Deployment deployment({"--submit-soft-timeout=1s"});
   deployment.OnSubmit(
       {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(2)});

@@ -34,7 +34,7 @@ class OverloadTest : public ::testing::Test {
   static bool IsRefused(const SubmitResult& result) {
     return Decode(result.status).metadata.count("circuit") > 0;
   }
-  // Submits until one is given back, and answers that.
+  // Submits until one is withdrawn, and answers that.
   SubmitResult SubmitUntilRefused() {
     for (const absl::Time deadline = absl::Now() + kPatience; absl::Now() < deadline;) {
       SubmitResult result = SubmitNew();

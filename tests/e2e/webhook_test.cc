@@ -54,7 +54,7 @@ class WebhookTest : public ::testing::Test {
     LeadWebhooks();
   }
 
-  // As an ingress would: the public URL leads to the server's port.
+  // As an ingress would: the public URL is routed to the server's port.
   void LeadWebhooks() {
     upstream().SetWebhookOrigin(
         absl::StrCat("http://127.0.0.1:", deployment().server().webhook_port()));

@@ -188,7 +188,7 @@ absl::Status FakeLedger::RunReject(const core::RejectRequest& request) {
   Row& row = found->second;
   if (!row.rejected) {
     if (core::IsVisible(*row.current)) {
-      return core::MakeError(core::Reason::kInternal, "what has been shown cannot be taken back");
+      return core::MakeError(core::Reason::kInternal, "what has been shown cannot be withdrawn");
     }
     if (!IsLegal(row, request.attempt_outcome)) {
       return core::MakeError(core::Reason::kInternal, "the attempt has another result");

@@ -92,7 +92,7 @@ class FakeLedger final : public core::Ledger {
     std::string canonical;
     std::optional<core::Rejection> remembered;
   };
-  // An answer, and what the commit observer hears before it.
+  // An answer, and what the commit observer is told before it.
   template <typename T>
   struct Executed {
     T answer;

@@ -170,7 +170,7 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
   std::unique_ptr<LedgerThread> ledger_;
 };
 
-TEST_F(LedgerThreadTest, TheObserverHearsOfACommitBeforeTheCompletionAndReadsSeeEarlierWrites) {
+TEST_F(LedgerThreadTest, TheObserverIsToldOfACommitBeforeTheCompletionAndReadsSeeEarlierWrites) {
   Reserve(1);
   Propose(1, 1, State::kCreated);
   Load(1);

@@ -46,7 +46,7 @@ BUGS = [
         ((SUBMITTER, "    case Flight::Phase::kSending:\n",
           "    case Flight::Phase::kSending:\n"
           "      if (!flight->known) {\n"
-          "        GiveBack(flight, \"soft timeout\", QueueTimeout());\n"
+          "        WithdrawUnsent(flight, \"soft timeout\", QueueTimeout());\n"
           "        return;\n"
           "      }\n"),)),
     Bug("answer-another-payload-with-the-first-one",

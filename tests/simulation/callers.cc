@@ -116,7 +116,7 @@ void Callers::GoAway(Caller& caller, const std::shared_ptr<SubmitCall>& call) {
 
 void Callers::OnAnswer(Caller& caller, const std::shared_ptr<SubmitCall>& call,
                        const absl::StatusOr<core::SubmitAnswer>& answer) {
-  world_.trace.Add(caller.name, call->cancelled ? " (gone)" : "", " hears ", [&answer] {
+  world_.trace.Add(caller.name, call->cancelled ? " (gone)" : "", " is told ", [&answer] {
     if (!answer.ok()) return answer.status().ToString(absl::StatusToStringMode::kWithNoExtraData);
     return absl::StrCat("OK ", Describe(*answer->prediction), answer->replayed ? ", replayed" : "");
   });

@@ -15,7 +15,9 @@ using core::State;
 // How far two processes' clocks may be apart.
 constexpr absl::Duration kClockError = absl::Seconds(10);
 
-bool IsDefiniteNo(Heard heard) { return heard == Heard::kRejected || heard == Heard::kNotSent; }
+bool IsDefiniteNo(PostAnswer answer) {
+  return answer == PostAnswer::kRejected || answer == PostAnswer::kNotSent;
+}
 
 std::string Name(const RequestKey& key) { return absl::StrCat(key.first, "/", key.second); }
 
@@ -129,22 +131,24 @@ void Invariants::NothingIsSentWhileAnEarlierPostMayHaveCreatedATask(const Attemp
   int doubtful = 0;
   for (const int64_t earlier : requests_[attempt.request].posts) {
     const Post& post = posts_[earlier];
-    if (IsDefiniteNo(post.heard)) continue;
+    if (IsDefiniteNo(post.answer)) continue;
     const bool same_attempt = post.token == attempt.intent.token;
     const bool still_open = post.process == process && !post.answered;
-    const bool known = post.heard == Heard::kAccepted && post.heard_by == process;
+    const bool known = post.answer == PostAnswer::kAccepted && post.answered_to == process;
     if (++doubtful <= resends && !same_attempt && !still_open && !known) continue;
-    Complain("Nothing is sent while an earlier POST may have created a task",
-             absl::StrCat(Name(attempt.request), ": POST ", number, " although POST ", earlier,
-                          post.heard == Heard::kAccepted ? " was accepted" : " may have been"));
+    Complain(
+        "Nothing is sent while an earlier POST may have created a task",
+        absl::StrCat(Name(attempt.request), ": POST ", number, " although POST ", earlier,
+                     post.answer == PostAnswer::kAccepted ? " was accepted" : " may have been"));
   }
 }
 
-void Invariants::OnPostAnswered(int64_t number, Heard heard, int64_t process, absl::Time now) {
+void Invariants::OnPostAnswered(int64_t number, PostAnswer answer, int64_t process,
+                                absl::Time now) {
   Post& post = posts_[number];
   post.answered = true;
-  post.heard = heard;
-  post.heard_by = process;
+  post.answer = answer;
+  post.answered_to = process;
   post.answer_time = now;
 }
 
@@ -157,7 +161,7 @@ void Invariants::OnTaskCreated(int64_t number, const ModelTask& task, int resend
   ++attempt.tasks;
   ++request.tasks;
   AtMostOneTaskPerRequestId(attempt, request, resends);
-  if (IsDefiniteNo(post.heard)) {
+  if (IsDefiniteNo(post.answer)) {
     Complain("The model of upstream is sound", absl::StrCat(task.id, " although refused"));
   }
 }
@@ -347,7 +351,7 @@ void Invariants::WhatWasShownIsNeverTakenBack(Seen& seen, const core::Prediction
   const std::vector<core::Output>& more =
       recovered.size() > seen.recovered.size() ? recovered : seen.recovered;
   if (!AreAllIn(recovered, more) || !AreAllIn(seen.recovered, more)) {
-    Complain("What was shown is never taken back",
+    Complain("What was shown is never withdrawn",
              absl::StrCat(prediction.request_id, ": ", where, " shows other recovered outputs"));
   }
   if (recovered.size() > seen.recovered.size()) seen.recovered = recovered;
@@ -355,7 +359,7 @@ void Invariants::WhatWasShownIsNeverTakenBack(Seen& seen, const core::Prediction
   const auto [known, first_time] = seen.at.try_emplace(prediction.sequence, prediction);
   if (first_time) known->second.recovered_outputs.clear();
   if (first_time || AreSameButForRecovered(known->second, prediction)) return;
-  Complain("What was shown is never taken back",
+  Complain("What was shown is never withdrawn",
            absl::StrCat(prediction.request_id, ": ", where, " shows ", Describe(prediction),
                         ", it was shown as ", Describe(known->second), " before; they differ in ",
                         Difference(known->second, prediction)));

@@ -65,9 +65,9 @@ class Invariants {
   void OnNewAttempt(const PredictionKey& prediction, const core::Attempt& attempt);
 
   // Upstream's side. `resends`: how often an attempt may follow another one (the operator's option);
-  // `process`: the number of the one that sends or hears.
+  // `process`: the number of the one that sends or receives.
   void OnPost(int64_t number, const core::CreateTaskRequest& request, int resends, int64_t process);
-  void OnPostAnswered(int64_t number, Heard heard, int64_t process, absl::Time now);
+  void OnPostAnswered(int64_t number, PostAnswer answer, int64_t process, absl::Time now);
   void OnTaskCreated(int64_t post, const ModelTask& task, int resends);
   void OnWebhookAnswered(const std::string& token, const std::string& upstream_id, bool forged,
                          const absl::Status& answer);
@@ -119,9 +119,9 @@ class Invariants {
     std::string token;
     int64_t process = 0;
     bool answered = false;
-    int64_t heard_by = 0;  // process
+    int64_t answered_to = 0;  // process
     absl::Time answer_time;
-    Heard heard = Heard::kUnknown;
+    PostAnswer answer = PostAnswer::kUnknown;
   };
   // One attempt, found by its token.
   struct Attempt {

@@ -247,12 +247,12 @@ void Invariants::VideosOutOfSightAreOwnedUpTo(const ModelTask& task, const Attem
   };
   if (called_back_.contains(task.id)) complain("its webhook was taken");
   const Post& post = posts_.at(task.post);
-  if (post.heard == Heard::kAccepted) {
+  if (post.answer == PostAnswer::kAccepted) {
     const auto next_start =
         std::upper_bound(end.process_starts.begin(), end.process_starts.end(), post.answer_time);
     const bool lived_on = next_start == end.process_starts.end() ||
                           *next_start > post.answer_time + absl::Minutes(30);
-    if (lived_on) complain("the answer to its POST was heard");
+    if (lived_on) complain("the answer to its POST was received");
   }
   const core::Prediction& prediction = disk_.at(attempt.prediction).now;
   const bool owned_up = FailedWith(prediction, FailureCode::kSubmitOutcomeUnknown) ||

@@ -83,7 +83,7 @@ absl::Duration ModelUpstream::DrawAnswerDelay() {
     case 1: return chance_.Spread(absl::Seconds(2), absl::Seconds(29));
     case 2: return chance_.Spread(absl::Seconds(30), absl::Minutes(4));
     case 3: return absl::Seconds(30) + absl::Milliseconds(chance_.Between(-2, 2));
-    case 4: return absl::Minutes(6);  // never heard
+    case 4: return absl::Minutes(6);  // never received
     default: return chance_.Spread(absl::Milliseconds(1), absl::Seconds(2));
   }
 }
@@ -164,16 +164,16 @@ void ModelUpstream::CreateTask(const core::CreateTaskRequest& request,
 void ModelUpstream::AnswerCreate(int64_t number, core::CreateOutcome outcome) {
   auto waiting = creates_.extract(number);
   if (waiting.empty()) return;  // its process is gone
-  Heard heard = Heard::kUnknown;
+  PostAnswer answer = PostAnswer::kUnknown;
   int http_status = 0;
-  if (std::holds_alternative<core::CreateAccepted>(outcome)) heard = Heard::kAccepted;
-  if (std::holds_alternative<core::CreateNotSent>(outcome)) heard = Heard::kNotSent;
+  if (std::holds_alternative<core::CreateAccepted>(outcome)) answer = PostAnswer::kAccepted;
+  if (std::holds_alternative<core::CreateNotSent>(outcome)) answer = PostAnswer::kNotSent;
   if (const auto* rejected = std::get_if<core::CreateRejected>(&outcome)) {
-    heard = Heard::kRejected;
+    answer = PostAnswer::kRejected;
     http_status = rejected->http_status;
   }
-  if (heard == Heard::kUnknown) ++ambiguous_answers_;
-  observer_.OnPostAnswered(number, heard, http_status);
+  if (answer == PostAnswer::kUnknown) ++ambiguous_answers_;
+  observer_.OnPostAnswered(number, answer, http_status);
   std::move(waiting.mapped())(std::move(outcome));
 }
 

@@ -75,8 +75,8 @@ struct Weather {
   bool answers_late = false;     // POSTs are answered after the soft timeout
 };
 
-// What one POST came to, as far as the gateway heard.
-enum class Heard { kAccepted, kRejected, kNotSent, kUnknown };
+// What one POST came to, as far as the gateway was told.
+enum class PostAnswer { kAccepted, kRejected, kNotSent, kUnknown };
 
 class ModelUpstream final : public core::Upstream {
  public:
@@ -85,7 +85,7 @@ class ModelUpstream final : public core::Upstream {
     virtual ~Observer() = default;
     virtual void OnPost(int64_t number, const core::CreateTaskRequest& request) = 0;
     virtual void OnTaskCreated(int64_t post, const ModelTask& task) = 0;
-    virtual void OnPostAnswered(int64_t number, Heard heard, int http_status) = 0;
+    virtual void OnPostAnswered(int64_t number, PostAnswer answer, int http_status) = 0;
     virtual void OnHistoryAnswered(const core::HistoryQuery& query,
                                    const core::HistoryOutcome& outcome) = 0;
   };
@@ -101,7 +101,7 @@ class ModelUpstream final : public core::Upstream {
   void set_callers_clock_error(absl::Duration error) { callers_clock_error_ = error; }
   // Another client of the account in use creates a task.
   void AddForeignTask(const core::CreateTaskRequest& input, absl::string_view model);
-  // The gateway's process is gone: nobody hears the answers any more. A POST that has not arrived yet
+  // The gateway's process is gone: nobody receives the answers any more. A POST that has not arrived yet
   // may still arrive.
   void ForgetCallers();
 

@@ -35,7 +35,7 @@ std::string Summary::Text() const {
   return absl::StrCat(
       histories, " histories, ", failures, " with violations\n", events, " events in ",
       absl::StrCat(absl::ToInt64Hours(length)), " virtual hours\n", crashes, " crashes, ", restarts,
-      " restarts in good order, ", faults, " faults of upstream, network and disk\n", transactions,
+      " orderly restarts, ", faults, " faults of upstream, network and disk\n", transactions,
       " transactions, ", transactions_failed, " of them failed\n", calls, " submissions, ", streams,
       " watch streams, ", transitions, " transitions shown, ", forgotten,
       " predictions forgotten\n", posts, " POSTs, ", tasks, " tasks paid for, ", gets, " GETs, ",

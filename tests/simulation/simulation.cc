@@ -42,9 +42,9 @@ enum class Ending {
   kAfterPost,         // the POST has left
   kAfterPostAnswer,   // upstream's answer has arrived, and is not written yet
   kAfterTaskCreated,  // upstream has created the task, and nobody knows yet
-  kAfterAnswer,       // a caller has just heard what became of its submission
+  kAfterAnswer,       // a caller has just been told what became of its submission
   kAfterTrouble,      // a transaction has just failed
-  kDrain,             // in good order
+  kDrain,             // orderly
 };
 
 absl::string_view EndingName(Ending ending) {
@@ -136,7 +136,7 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
 
   void OnPost(int64_t number, const core::CreateTaskRequest& request) override;
   void OnTaskCreated(int64_t post, const ModelTask& task) override;
-  void OnPostAnswered(int64_t number, Heard heard, int http_status) override;
+  void OnPostAnswered(int64_t number, PostAnswer answer, int http_status) override;
   void OnHistoryAnswered(const core::HistoryQuery& query,
                          const core::HistoryOutcome& outcome) override;
   void OnBatchBegins() override;
@@ -579,13 +579,13 @@ void Simulation::MimicPerhaps(const ModelTask& task) {
   });
 }
 
-void Simulation::OnPostAnswered(int64_t number, Heard heard, int http_status) {
+void Simulation::OnPostAnswered(int64_t number, PostAnswer answer, int http_status) {
   if (world_.trace.on()) {
     constexpr absl::string_view kNames[] = {"accepted", "rejected", "not sent", "unknown"};
-    world_.trace.Add("POST ", number, " is answered: ", kNames[static_cast<size_t>(heard)], " ",
+    world_.trace.Add("POST ", number, " is answered: ", kNames[static_cast<size_t>(answer)], " ",
                      http_status);
   }
-  world_.invariants.OnPostAnswered(number, heard, process_number_, world_.time.Now());
+  world_.invariants.OnPostAnswered(number, answer, process_number_, world_.time.Now());
   CountDown(Ending::kAfterPostAnswer);
 }
 
@@ -744,7 +744,7 @@ History Simulation::Run() {
         --endings_left_;
       }
       world_.trace.Add("process ", process_number_, " ends ",
-                       ends_drained_ ? "in good order" : EndingName(ending_),
+                       ends_drained_ ? "in order" : EndingName(ending_),
                        power_loss ? ", the power fails" : "");
       ends_drained_ = false;
       EndProcess(power_loss ? CrashKind::kPowerLoss : CrashKind::kProcessKilled);

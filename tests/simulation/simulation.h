@@ -33,7 +33,7 @@ struct History {
 
   int64_t events = 0;
   int64_t crashes = 0;   // of the process or of the power
-  int64_t restarts = 0;  // in good order
+  int64_t restarts = 0;  // orderly
   int64_t calls = 0;     // of Submit
   int64_t streams = 0;
   int64_t posts = 0;

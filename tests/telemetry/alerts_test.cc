@@ -1,5 +1,5 @@
 // The example of alerting rules against the metrics that there are: a rule on a name or a label that
-// does not exist would never fire, and nobody would hear of it.
+// does not exist would never fire, and nobody would notice.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

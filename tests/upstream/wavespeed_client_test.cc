@@ -325,7 +325,7 @@ TEST_F(WaveSpeedClientTest, DeliversALateAnswer) {
   EXPECT_EQ(server.Count("POST "), 1);
 }
 
-TEST_F(WaveSpeedClientTest, HearsARefusalThatComesBeforeTheWholeRequestWasRead) {
+TEST_F(WaveSpeedClientTest, ReceivesARefusalThatComesBeforeTheWholeRequestWasRead) {
   RawServer server([](RawPeer& peer) {
     peer.ReadSome();
     peer.Write("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

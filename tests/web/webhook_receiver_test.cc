@@ -626,7 +626,7 @@ TEST_F(WebhookReceiverTest, WhatTakesTooLongToRecordIsToComeAgain) {
   webhooks_.Hold();
   const uint16_t port = Start(options);
   EXPECT_THAT(Exchange(port, Message().Text()), StartsWith("HTTP/1.1 503 "));
-  webhooks_.Release();  // recorded after all: nobody is there to hear it
+  webhooks_.Release();  // recorded after all: nobody is there to receive it
   EXPECT_THAT(Exchange(port, Message().Text()), StartsWith("HTTP/1.1 204 "));
   EXPECT_THAT(events_.Outcomes(), ElementsAre("unavailable", "accepted"));
 }
@@ -898,7 +898,7 @@ TEST_F(WebhookReceiverTest, DestroyingItClosesItsConnectionsAlsoWhileTheyWait) {
   EXPECT_EQ(waiting.ReadAll(), "");
   EXPECT_TRUE(waiting.closed_by_server());
   EXPECT_FALSE(RawClient(port).connected());
-  webhooks_.Release();  // nobody is there to hear it
+  webhooks_.Release();  // nobody is there to receive it
 }
 
 TEST_F(WebhookReceiverTest, TheLoopMayStopFirst) {

@@ -62,7 +62,7 @@ async def lose_results(start_server):
              "path_prefix": "/api/v3/predictions/"},
         )
 
-        async def mend():
+        async def repair():
             await asyncio.sleep(OUTAGE_S)
             simulator.control("DELETE", "faults")
 
@@ -72,7 +72,7 @@ async def lose_results(start_server):
             async with Callers(server.port) as callers:
                 return await asyncio.gather(*(submit_and_watch(callers, p) for p in prompts))
 
-        await asyncio.gather(mend(), make_videos())
+        await asyncio.gather(repair(), make_videos())
         posts = [e for e in simulator.control("GET", "log") if e["method"] == "POST"]
         return [float(sum(f'"{p}"' in e["body"] for e in posts)) for p in prompts]
 

@@ -31,7 +31,7 @@ struct WatchOptions {
   // Ends the watch with DEADLINE_EXCEEDED this long after it began. Unset: never.
   std::optional<std::chrono::nanoseconds> timeout{};
 
-  // Ends the watch with the last error when nothing was heard for this long. Unset: resumes for ever.
+  // Ends the watch with the last error when nothing was received for this long. Unset: resumes for ever.
   std::optional<std::chrono::nanoseconds> give_up_after{};
 
   // Ends the watch with DATA_LOSS after so many streams in a row that broke the contract (skipped a
