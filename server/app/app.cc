@@ -218,7 +218,7 @@ void App::BuildGateway() {
 }
 
 absl::Status App::StartAdminServer() {
-  web::AdminOptions options;
+  web::HttpOptions options;
   options.host = config_.admin_address.host;
   options.port = config_.admin_address.port;
   web::AdminPages pages;
@@ -231,7 +231,7 @@ absl::Status App::StartAdminServer() {
       std::move(done)(std::move(copy));
     });
   };
-  auto server = web::AdminServer::Start(loop_, std::move(options), std::move(pages));
+  auto server = web::StartAdminServer(loop_, std::move(options), std::move(pages));
   if (!server.ok()) {
     return Named("--admin-address",
                  absl::Status(server.status().code(),
@@ -258,7 +258,7 @@ absl::Status App::StartWebhookReceiver() {
   }
   auto secrets = web::WebhookSecrets::FromFile(config_.webhook_secret_file, metrics_);
   if (!secrets.ok()) return Named("--webhook-secret-file", secrets.status());
-  auto receiver = web::WebhookReceiver::Start(
+  auto receiver = web::StartWebhookReceiver(
       loop_, std::move(options), *std::move(secrets), clock_, metrics_,
       [this](std::string token, std::string upstream_id, core::Completion<absl::Status> done) {
         gateway_->OnWebhook(std::move(token), std::move(upstream_id), std::move(done));

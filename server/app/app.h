@@ -35,9 +35,8 @@ namespace dreamgate::upstream {
 class WaveSpeedClient;
 }  // namespace dreamgate::upstream
 namespace dreamgate::web {
-class AdminServer;
 class BackupCopy;
-class WebhookReceiver;
+class HttpServer;
 struct Readiness;
 struct StatusReport;
 }  // namespace dreamgate::web
@@ -115,8 +114,8 @@ class App {
   std::unique_ptr<LedgerBackup> backup_;
   std::unique_ptr<api::WatchDelivery> delivery_;
   std::unique_ptr<core::Gateway> gateway_;
-  std::unique_ptr<web::AdminServer> admin_server_;
-  std::unique_ptr<web::WebhookReceiver> webhook_receiver_;  // null: there are no webhooks
+  std::unique_ptr<web::HttpServer> admin_server_;
+  std::unique_ptr<web::HttpServer> webhook_receiver_;  // null: there are no webhooks
   std::unique_ptr<api::GrpcServer> grpc_server_;
 };
 

@@ -1,5 +1,5 @@
 // What POST /backup hands out, and to whom: a copy of the ledger that somebody else has made, for
-// programs on this machine alone. No sockets. Used by AdminServer on the loop.
+// programs on this machine alone. No sockets. Used on the loop.
 #ifndef DREAMGATE_SERVER_WEB_BACKUP_H_
 #define DREAMGATE_SERVER_WEB_BACKUP_H_
 

@@ -4,7 +4,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "server/wavespeed/webhook.h"
 
@@ -33,44 +32,21 @@ std::optional<absl::string_view> TokenIn(absl::string_view target, absl::string_
   return target;
 }
 
-size_t CountOf(const WebhookHead& head, absl::string_view name) {
-  return static_cast<size_t>(
-      std::count_if(head.headers.begin(), head.headers.end(),
-                    [name](const auto& header) { return header.first == name; }));
-}
-
-absl::string_view ValueOf(const WebhookHead& head, absl::string_view name) {
-  for (const auto& [key, value] : head.headers) {
-    if (key == name) return value;
-  }
-  return {};
-}
-
-// Whether the header is absent, or there once with the one value that we can deal with.
-bool IsAtMost(const WebhookHead& head, absl::string_view name, absl::string_view value) {
-  const size_t count = CountOf(head, name);
-  return count == 0 || (count == 1 && absl::EqualsIgnoreCase(ValueOf(head, name), value));
-}
-
 WebhookRefusal Malformed(int http_status, absl::string_view text) {
   return {webhook_outcome::kMalformed, http_status, text};
 }
 
 }  // namespace
 
-std::optional<WebhookRefusal> JudgeWebhookHead(const WebhookHead& head, absl::string_view path) {
+std::optional<WebhookRefusal> JudgeWebhookHead(const HttpRequest& head, absl::string_view path) {
   if (!TokenIn(head.target, path).has_value()) return Malformed(404, "nothing is served here");
   if (head.method != "POST") return Malformed(405, "only POST is allowed here");
-  if (!IsAtMost(head, "transfer-encoding", "chunked")) {
-    return Malformed(501, "unsupported Transfer-Encoding");
-  }
-  if (!IsAtMost(head, "content-encoding", "identity")) {
+  if (!head.HasAtMost("content-encoding", "identity")) {
     return Malformed(415, "unsupported Content-Encoding");
   }
-  if (!IsAtMost(head, "expect", "100-continue")) return Malformed(417, "unsupported Expect");
   for (const absl::string_view name : {kId, kTimestamp, kSignature}) {
     // Of two, nobody knows which one others believe.
-    if (CountOf(head, name) != 1) {
+    if (head.CountOf(name) != 1) {
       return Malformed(400,
                        "webhook-id, webhook-timestamp and webhook-signature are needed, once each");
     }
@@ -78,12 +54,11 @@ std::optional<WebhookRefusal> JudgeWebhookHead(const WebhookHead& head, absl::st
   return std::nullopt;
 }
 
-std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const WebhookHead& head,
-                                                           absl::string_view body,
+std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const HttpRequest& request,
                                                            const WebhookContext& context) {
-  if (const auto refusal = JudgeWebhookHead(head, context.path)) return *refusal;
-  const wavespeed::SignedWebhook signed_webhook{ValueOf(head, kId), ValueOf(head, kTimestamp),
-                                                ValueOf(head, kSignature), body};
+  if (const auto refusal = JudgeWebhookHead(request, context.path)) return *refusal;
+  const wavespeed::SignedWebhook signed_webhook{request.ValueOf(kId), request.ValueOf(kTimestamp),
+                                                request.ValueOf(kSignature), request.body};
   switch (wavespeed::JudgeWebhook(signed_webhook, context.secrets, context.now)) {
     case wavespeed::WebhookVerdict::kGenuine: break;
     case wavespeed::WebhookVerdict::kMalformed:
@@ -94,9 +69,9 @@ std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const WebhookHead& he
       return WebhookRefusal{webhook_outcome::kStale, 403,
                             "the timestamp is too far from this server's clock"};
   }
-  absl::StatusOr<wavespeed::Webhook> webhook = wavespeed::ParseWebhook(body);
+  absl::StatusOr<wavespeed::Webhook> webhook = wavespeed::ParseWebhook(request.body);
   if (!webhook.ok()) return Malformed(400, "the body is no task");
-  return WebhookEvidence{std::string(*TokenIn(head.target, context.path)),
+  return WebhookEvidence{std::string(*TokenIn(request.target, context.path)),
                          std::move(webhook->upstream_id), std::move(webhook->raw_status)};
 }
 

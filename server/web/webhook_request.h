@@ -5,12 +5,12 @@
 
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/web/http_message.h"
 
 namespace dreamgate::web {
 
@@ -33,13 +33,6 @@ struct WebhookRefusal {
   absl::string_view text;  // for people, one line
 };
 
-// A request line and its headers.
-struct WebhookHead {
-  absl::string_view method;
-  absl::string_view target;
-  std::vector<std::pair<std::string, absl::string_view>> headers;  // names in lower case
-};
-
 // Upstream says that it has created this task for the attempt with this token.
 struct WebhookEvidence {
   std::string attempt_token;
@@ -54,14 +47,13 @@ struct WebhookContext {
 };
 
 // What can be refused before the body has come. `path` as in WebhookContext.
-std::optional<WebhookRefusal> JudgeWebhookHead(const WebhookHead& head, absl::string_view path);
+std::optional<WebhookRefusal> JudgeWebhookHead(const HttpRequest& head, absl::string_view path);
 
 // The whole request. A webhook carries evidence, not state: of its body the task's id is all that
 // goes on, and one GET brings the truth. That makes a replay of a genuine webhook, within the
 // tolerance or as one of upstream's own redeliveries, harmless without a memory of what was seen:
 // binding the same task to the same attempt again changes nothing.
-std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const WebhookHead& head,
-                                                           absl::string_view body,
+std::variant<WebhookRefusal, WebhookEvidence> JudgeWebhook(const HttpRequest& request,
                                                            const WebhookContext& context);
 
 }  // namespace dreamgate::web

@@ -1,5 +1,5 @@
 // The secrets that upstream signs webhooks with, from a file that may be replaced while we run (a
-// mounted secret). Owned by WebhookReceiver, used on the loop only. No secret ever appears in a
+// mounted secret). Owned by the webhook receiver, used on the loop only. No secret ever appears in a
 // Status or a log.
 #ifndef DREAMGATE_SERVER_WEB_WEBHOOK_SECRETS_H_
 #define DREAMGATE_SERVER_WEB_WEBHOOK_SECRETS_H_

@@ -56,20 +56,23 @@ Input ReadInput(absl::string_view text) {
   return input;
 }
 
-web::WebhookHead HeadOf(const Input& input) {
-  web::WebhookHead head{input.method, input.target, {}};
-  head.headers = {{"host", "hooks.example"},
-                  {"webhook-id", input.id},
-                  {"webhook-timestamp", input.timestamp},
-                  {"webhook-signature", input.signature}};
-  if (input.repeats_id) head.headers.emplace_back("webhook-id", input.id);
+web::HttpRequest RequestOf(const Input& input) {
+  web::HttpRequest request;
+  request.method = input.method;
+  request.target = input.target;
+  request.body = input.body;
+  request.headers = {{"host", "hooks.example"},
+                     {"webhook-id", input.id},
+                     {"webhook-timestamp", input.timestamp},
+                     {"webhook-signature", input.signature}};
+  if (input.repeats_id) request.headers.emplace_back("webhook-id", input.id);
   if (!input.content_encoding.empty()) {
-    head.headers.emplace_back("content-encoding", input.content_encoding);
+    request.headers.emplace_back("content-encoding", input.content_encoding);
   }
   if (!input.transfer_encoding.empty()) {
-    head.headers.emplace_back("transfer-encoding", input.transfer_encoding);
+    request.headers.emplace_back("transfer-encoding", input.transfer_encoding);
   }
-  return head;
+  return request;
 }
 
 // By another reading of the rules: one of the entries is a right signature, in hex of any case.
@@ -139,11 +142,13 @@ void CheckBody(const Input& fuzzed) {
   input.body = fuzzed.body;
   input.signature = "v3," + SignatureOf(input, "first");
   const web::WebhookContext context{kPath, kSecrets, absl::FromUnixSeconds(kNow)};
-  const auto verdict = web::JudgeWebhook(HeadOf(input), input.body, context);
+  const auto verdict = web::JudgeWebhook(RequestOf(input), context);
   const bool is_task = wavespeed::ParseWebhook(input.body).ok();
   Check(std::holds_alternative<web::WebhookEvidence>(verdict) == is_task,
         "a signed task is evidence, and nothing else", input.body);
-  const auto changed = web::JudgeWebhook(HeadOf(input), input.body + " ", context);
+  web::HttpRequest longer = RequestOf(input);
+  longer.body += " ";
+  const auto changed = web::JudgeWebhook(longer, context);
   const auto* refusal = std::get_if<web::WebhookRefusal>(&changed);
   Check(refusal != nullptr && refusal->outcome == web::webhook_outcome::kForged,
         "a byte more makes it forged", input.body);
@@ -155,10 +160,10 @@ void CheckBody(const Input& fuzzed) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dreamgate;
   const fuzz::Input input = fuzz::ReadInput({reinterpret_cast<const char*>(data), size});
-  const web::WebhookHead head = fuzz::HeadOf(input);
-  const auto verdict = web::JudgeWebhook(
-      head, input.body, {fuzz::kPath, fuzz::kSecrets, absl::FromUnixSeconds(fuzz::kNow)});
-  const auto early = web::JudgeWebhookHead(head, fuzz::kPath);
+  const web::HttpRequest request = fuzz::RequestOf(input);
+  const auto verdict =
+      web::JudgeWebhook(request, {fuzz::kPath, fuzz::kSecrets, absl::FromUnixSeconds(fuzz::kNow)});
+  const auto early = web::JudgeWebhookHead(request, fuzz::kPath);
   if (const auto* evidence = std::get_if<web::WebhookEvidence>(&verdict)) {
     fuzz::CheckEvidence(input, *evidence);
     fuzz::Check(!early.has_value(), "what is refused by its header is refused");

@@ -9,8 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <condition_variable>
-#include <memory>
+#include <chrono>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -20,7 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/web/admin_server.h"
+#include "tests/web/admin_test.h"
 #include "tests/web/raw_client.h"
 
 namespace dreamgate::web {
@@ -136,59 +135,14 @@ std::vector<std::string> OwnAddresses() {
   return addresses;
 }
 
-class BackupTest : public ::testing::Test {
+class BackupTest : public AdminTest {
  protected:
-  using Done = core::Completion<absl::StatusOr<BackupCopy>>;
-
-  ~BackupTest() override {
-    server_.reset();
-    loop_.Stop();
-  }
-
-  uint16_t Start(AdminOptions options = {}) {
-    options.port = 0;
-    AdminPages pages;
-    pages.readiness = [] { return Readiness{true, "serving"}; };
-    pages.metrics = [] { return std::string(); };
-    pages.status = [] { return StatusReport{}; };
-    pages.backup = [this](Done done) {
-      const std::lock_guard lock(mutex_);
-      ++asked_;
-      waiting_ = std::move(done);
-      changed_.notify_all();
-    };
-    loop_.Start();
-    auto server = AdminServer::Start(loop_, options, std::move(pages));
-    EXPECT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
-    return server_->port();
-  }
-
-  // Waits until a copy is asked for.
-  Done TakeRequest() {
-    std::unique_lock lock(mutex_);
-    EXPECT_TRUE(changed_.wait_for(lock, std::chrono::seconds(30), [this] { return !!waiting_; }));
-    return std::exchange(waiting_, Done());
-  }
-
   void Answer(Done done, absl::StatusOr<int> descriptor) {
     loop_.Post([done = std::move(done), descriptor = std::move(descriptor)]() mutable {
       if (!descriptor.ok()) return std::move(done)(descriptor.status());
       std::move(done)(BackupCopy::FromDescriptor(*descriptor));
     });
   }
-
-  int asked() {
-    const std::lock_guard lock(mutex_);
-    return asked_;
-  }
-
-  net::Loop loop_;
-  std::unique_ptr<AdminServer> server_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Done waiting_;
-  int asked_ = 0;
 };
 
 TEST_F(BackupTest, TheCopyIsSentWholeAsAnAttachment) {
@@ -247,12 +201,11 @@ TEST_F(BackupTest, APeerThatIsNotLoopbackIsRefused) {
   for (const std::string& address : OwnAddresses()) {
     net::Loop loop;
     loop.Start();
-    AdminOptions options;
+    HttpOptions options;
     options.host = address;
-    options.port = 0;
     AdminPages pages;
     pages.backup = [](Done) { ADD_FAILURE() << "asked for"; };
-    const auto server = AdminServer::Start(loop, options, std::move(pages));
+    const auto server = StartAdminServer(loop, options, std::move(pages));
     ASSERT_TRUE(server.ok()) << server.status();
     EXPECT_THAT(Exchange((*server)->port(), Post(), address),
                 AllOf(StartsWith("HTTP/1.1 403 Forbidden\r\n"), HasSubstr("this machine")));
@@ -366,9 +319,7 @@ TEST_F(BackupTest, TheServerMayGoWhileACopyIsMade) {
 TEST_F(BackupTest, WithoutAnybodyWhoMakesCopiesThereIsNoSuchPage) {
   net::Loop loop;
   loop.Start();
-  AdminOptions options;
-  options.port = 0;
-  const auto server = AdminServer::Start(loop, options, AdminPages());
+  const auto server = StartAdminServer(loop, {}, AdminPages());
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_THAT(Exchange((*server)->port(), Post()), StartsWith("HTTP/1.1 404 Not Found\r\n"));
 }
