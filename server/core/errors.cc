@@ -18,7 +18,7 @@ struct ReasonRow {
   absl::string_view name;
 };
 
-// The error table. README.md shows it with the situations.
+// The error table. proto/README.md ("Errors") shows it with the situations.
 constexpr std::array kReasons = {
     ReasonRow{Reason::kCredentialsMissing, absl::StatusCode::kUnauthenticated,
               "CREDENTIALS_MISSING"},

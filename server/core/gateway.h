@@ -93,7 +93,7 @@ class Gateway {
   // Takes over what an earlier process left unfinished and goes on with it. Call first.
   void Start(Completion<absl::Status> done);
 
-  // Errors: see the error table in README.md; all made by MakeError.
+  // Errors: see proto/README.md ("Errors"); all made by MakeError.
   void Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnswer>> done);
   void Get(const std::string& tenant, const std::string& prediction_id,
            Completion<absl::StatusOr<std::shared_ptr<const Prediction>>> done);

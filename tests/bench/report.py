@@ -128,7 +128,7 @@ def read(path):
 
 def main():
     parser = argparse.ArgumentParser(description="One table of all figures.")
-    parser.add_argument("--markdown", action="store_true", help="the table as README wants it")
+    parser.add_argument("--markdown", action="store_true", help="one table a part, in Markdown")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("files", nargs="+", metavar="FILE")
     arguments = parser.parse_args()

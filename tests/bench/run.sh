@@ -5,7 +5,7 @@
 # Parts: watch_bench submit_bench idle_streams poll_tradeoff fault_run peers; about 15 minutes.
 #   --full      holds the idle streams for ten minutes instead of one, and runs the faults against a
 #               large crowd instead of a small one
-#   --markdown  prints the last table as README has it
+#   --markdown  prints the last table in Markdown, one for each part
 # Each part's figures are left in build/bench/PART.json, all of them in build/bench/figures.json.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -490,7 +490,7 @@ TEST_F(ReconcileTest, WithTheOptInASecondLostAnswerIsFoundWithoutAThirdPost) {
 
 TEST_F(ReconcileTest, AFirstTaskThatTurnsUpBesideTheSecondIsAnOrphanAndItsVideoIsKept) {
   Start(With(kPatient, "--resend-after-absence=1"));
-  upstream().SetHistory(HistoryInput::kAlways, absl::Hours(1));  // the danger that README tells of
+  upstream().SetHistory(HistoryInput::kAlways, absl::Hours(1));  // the danger of that setting
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
   const auto watch = WatchAll(prediction);

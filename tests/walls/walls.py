@@ -3,7 +3,7 @@
 
     tests/walls/walls.py [ROOT]
 
-The arrows are drawn in README.md ("The house"); this file is their one machine-readable form.
+The arrows are drawn in server/README.md ("Rooms and arrows"); this file is their one machine-readable form.
 Prints one line a violation and ends with 1 if there is any.
 """
 import os
