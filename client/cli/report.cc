@@ -39,8 +39,9 @@ constexpr std::array kAdvice = {
            "nothing was submitted; try again later with the same --request-id"},
     Advice{"TENANT_LIMIT_REACHED",
            "wait until running videos are done, or ask the operator for a higher limit"},
+    // Any command may end so. Upstream may have refused a submission that ends so.
     Advice{"LEDGER_UNAVAILABLE",
-           "nothing was submitted; try again later with the same --request-id"},
+           "try again later; a submission with the same --request-id never pays twice"},
 };
 
 std::string NextStep(const grpc::Status& status, const ErrorInfo& info, const std::string& server) {

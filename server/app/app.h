@@ -102,7 +102,7 @@ class App {
   bool stopped_ = false;
 
   // Each needs those above it. Destroyed in reverse once the loop has stopped, so that no completion
-  // can run any more: completions refer to their makers without a check.
+  // can run any more. The completions that App makes rely on this; those of the core check a Lifeline.
   net::Loop loop_;
   SystemClock clock_;
   LoopTimers timers_{loop_};
