@@ -47,7 +47,7 @@ bool IsKubernetesServiceVariable(const std::string& name, const std::string& val
 }
 
 // The environment as arguments in front of the real ones: where an option takes its last value, flags
-// are then stronger than the environment, and both stronger than the config file.
+// then take precedence over the environment, and both over the config file.
 absl::StatusOr<std::vector<std::string>> EnvironmentAsArguments(
     const std::vector<Setting>& settings, const std::map<std::string, std::string>& environment) {
   std::map<std::string, std::string> flags = {{EnvironmentName("config"), "config"}};
@@ -101,9 +101,10 @@ std::string HelpText(const std::vector<Setting>& settings) {
                     EnvironmentName(setting.name), "; default: ", shown.empty() ? "none" : shown,
                     "\n", Wrapped(setting.help, "      "));
   }
-  absl::StrAppend(&text,
-                  "\nSecrets:\n  WAVESPEED_API_KEY\n"
-                  "      The API key itself, for a quick start; --api-key-file is stronger.\n");
+  absl::StrAppend(
+      &text,
+      "\nSecrets:\n  WAVESPEED_API_KEY\n"
+      "      The API key itself, for a quick start; --api-key-file takes precedence.\n");
   return text;
 }
 

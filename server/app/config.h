@@ -1,5 +1,5 @@
 // Everything an operator can set, in one struct: parsed and checked once at the start, constant
-// afterwards. Strength: flag, environment variable, config file, default. Plain values, any thread.
+// afterwards. Precedence: flag, environment variable, config file, default. Plain values, any thread.
 #ifndef DREAMGATE_SERVER_APP_CONFIG_H_
 #define DREAMGATE_SERVER_APP_CONFIG_H_
 

@@ -160,8 +160,7 @@ void AddWebhooks(Table& table) {
   table.Add<std::string>(
       "webhook-public-url", "URL",
       "Where WaveSpeed can call back: an https URL that is routed to --webhook-listen-address with "
-      "its "
-      "path unchanged. Without it there are no webhooks.",
+      "its path unchanged. Without it there are no webhooks.",
       [](Config& c) -> std::string& { return c.webhook_public_url; }, ParseWebhookUrl);
   table.Add<HostPort>(
       "webhook-listen-address", "HOST:PORT",
