@@ -1,4 +1,4 @@
-"""The programs of the comparison: simulator, our server, Python service, SDK. Each side has its own
+"""The programs of the comparison: simulator, our server, Python and Go service, SDK. Each side has its own
 simulator, so that nobody's GETs are counted as another's. Everything ends with its `with`
 block."""
 import asyncio
@@ -115,21 +115,23 @@ def dreamgated(folder, simulator, flags=()):
     )
 
 
-def python_service(folder, simulator, flags=()):
-    del flags  # it has no settings
+def plain_service(command, folder, simulator):
+    """It has no settings."""
     ports_file = os.path.join(folder, "ports")
     return Server(
-        [
-            sys.executable,
-            os.path.join(HERE, "python_service.py"),
-            ports_file,
-            simulator.base_url,
-            KEY,
-            MODEL,
-        ],
+        [*command, ports_file, simulator.base_url, KEY, MODEL],
         ports_file,
         os.path.join(folder, "server.log"),
     )
+
+
+def python_service(folder, simulator, _flags=()):
+    command = [sys.executable, os.path.join(HERE, "python_service.py")]
+    return plain_service(command, folder, simulator)
+
+
+def go_service(folder, simulator, _flags=()):
+    return plain_service([os.path.join(PEERS, "go_bin", "go_service")], folder, simulator)
 
 
 @contextlib.contextmanager
