@@ -15,15 +15,18 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "tests/app/child_process.h"
+#include "tests/fakes/child_process.h"
 #include "tests/fakes/temporary_folder.h"
 #include "tests/web/raw_client.h"
 
 namespace dreamgate::app {
 namespace {
 
+using fakes::ChildOptions;
+using fakes::ChildProcess;
 using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
@@ -72,14 +75,17 @@ class AppTest : public ::testing::Test {
     return arguments;
   }
 
-  static std::unique_ptr<ChildProcess> Run(const Arguments& arguments,
+  static std::unique_ptr<ChildProcess> Run(Arguments arguments,
                                            const Environment& environment = kKey) {
-    return std::make_unique<ChildProcess>(DREAMGATED, arguments, environment);
+    arguments.insert(arguments.begin(), DREAMGATED);
+    return std::make_unique<ChildProcess>(ChildOptions{.arguments = std::move(arguments),
+                                                       .environment = environment,
+                                                       .inherit_environment = false});
   }
 
   std::unique_ptr<ChildProcess> Serve(const Arguments& more = {}) const {
     auto child = Run(Serving(more));
-    EXPECT_TRUE(child->WaitForErrorText("serving")) << child->error_output();
+    EXPECT_TRUE(child->WaitForOutput("serving")) << child->StandardError();
     return child;
   }
 
@@ -102,8 +108,8 @@ class AppTest : public ::testing::Test {
   static std::string Refusal(const Arguments& arguments, const Environment& environment = kKey) {
     const auto child = Run(arguments, environment);
     EXPECT_EQ(child->Wait(), 2);
-    EXPECT_EQ(child->output(), "");
-    const std::string& text = child->error_output();
+    EXPECT_EQ(child->StandardOutput(), "");
+    const std::string text = child->StandardError();
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
     EXPECT_THAT(text, AllOf(StartsWith("dreamgated: "), EndsWith("\n")));
     EXPECT_THAT(text, Not(HasSubstr("secret-key-value")));
@@ -116,15 +122,16 @@ class AppTest : public ::testing::Test {
 TEST_F(AppTest, HelpGoesToStdoutAndIsNoError) {
   const auto child = Run({"--help"}, {});
   EXPECT_EQ(child->Wait(), 0);
-  EXPECT_THAT(child->output(), AllOf(HasSubstr("--listen-address=HOST:PORT"),
-                                     HasSubstr("DREAMGATE_POLL_MIN_INTERVAL; default: 2s")));
-  EXPECT_EQ(child->error_output(), "");
+  EXPECT_THAT(child->StandardOutput(),
+              AllOf(HasSubstr("--listen-address=HOST:PORT"),
+                    HasSubstr("DREAMGATE_POLL_MIN_INTERVAL; default: 2s")));
+  EXPECT_EQ(child->StandardError(), "");
 }
 
 TEST_F(AppTest, VersionGoesToStdout) {
   const auto child = Run({"--version"}, {});
   EXPECT_EQ(child->Wait(), 0);
-  EXPECT_THAT(child->output(), MatchesRegex("dreamgate [0-9.]+ \\(.+\\)\n"));
+  EXPECT_THAT(child->StandardOutput(), MatchesRegex("dreamgate [0-9.]+ \\(.+\\)\n"));
 }
 
 TEST_F(AppTest, AnUnknownFlagStopsTheStart) {
@@ -239,7 +246,7 @@ TEST_F(AppTest, OneLineSaysWhereItServes) {
   EXPECT_NE(Port("grpc"), 0);
   EXPECT_NE(Port("admin"), 0);
   EXPECT_NE(Port("grpc"), Port("admin"));
-  EXPECT_THAT(child->error_output(),
+  EXPECT_THAT(child->StandardError(),
               HasSubstr(" listen=127.0.0.1:" + std::to_string(Port("grpc")) +
                         " admin=127.0.0.1:" + std::to_string(Port("admin")) + " upstream=http://"));
 }
@@ -248,9 +255,9 @@ TEST_F(AppTest, SigtermEndsItCleanlyAndFreesTheLedger) {
   for (const int signal : {SIGTERM, SIGINT}) {
     const auto child = Serve();
     child->Signal(signal);
-    EXPECT_EQ(child->Wait(), 0) << child->error_output();
-    EXPECT_EQ(child->output(), "");
-    EXPECT_THAT(child->error_output(), HasSubstr("info stopped"));
+    EXPECT_EQ(child->Wait(), 0) << child->StandardError();
+    EXPECT_EQ(child->StandardOutput(), "");
+    EXPECT_THAT(child->StandardError(), HasSubstr("info stopped"));
   }
 }
 
@@ -264,7 +271,7 @@ TEST_F(AppTest, DuringTheGraceItIsAliveButNotReadyAndASecondSignalEndsTheGrace) 
   const auto child = Serve({"--shutdown-grace=1h"});
   EXPECT_THAT(GetPage("/readyz"), StartsWith("HTTP/1.1 200"));
   child->Signal(SIGTERM);
-  ASSERT_TRUE(child->WaitForErrorText("leaving")) << child->error_output();
+  ASSERT_TRUE(child->WaitForOutput("leaving")) << child->StandardError();
   std::string readiness = GetPage("/readyz");
   for (int tries = 0; tries < 10'000 && readiness.find(" 200 ") != std::string::npos; ++tries) {
     readiness = GetPage("/readyz");
@@ -272,7 +279,7 @@ TEST_F(AppTest, DuringTheGraceItIsAliveButNotReadyAndASecondSignalEndsTheGrace) 
   EXPECT_THAT(readiness, AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("shutting down")));
   EXPECT_THAT(GetPage("/livez"), StartsWith("HTTP/1.1 200"));
   child->Signal(SIGTERM);
-  EXPECT_EQ(child->Wait(), 0) << child->error_output();
+  EXPECT_EQ(child->Wait(), 0) << child->StandardError();
 }
 
 TEST_F(AppTest, TheAdminPortShowsMetricsAndStatus) {
@@ -290,13 +297,13 @@ TEST_F(AppTest, TheKeyIsShownNowhere) {
   }
   child->Signal(SIGTERM);
   EXPECT_EQ(child->Wait(), 0);
-  EXPECT_THAT(child->error_output(), Not(HasSubstr("secret-key-value")));
-  EXPECT_THAT(child->error_output(), HasSubstr("\"message\":\"configuration\""));
+  EXPECT_THAT(child->StandardError(), Not(HasSubstr("secret-key-value")));
+  EXPECT_THAT(child->StandardError(), HasSubstr("\"message\":\"configuration\""));
 }
 
 TEST_F(AppTest, WarningsComeBeforeTheStartLine) {
   const auto child = Serve({"--listen-address=0.0.0.0:0"});
-  const std::string& text = child->error_output();
+  const std::string text = child->StandardError();
   EXPECT_LT(text.find("--callers-file"), text.find("serving")) << text;
 }
 

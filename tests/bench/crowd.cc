@@ -1,13 +1,10 @@
 #include "tests/bench/crowd.h"
 
-#include <errno.h>
 #include <grpcpp/grpcpp.h>
-
-#include <cstdio>
-#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "tests/bench/measure.h"
 
 namespace dreamgate::bench {
 namespace {
@@ -26,11 +23,6 @@ void WaitFor(const std::atomic<int64_t>& counter, int64_t count, const char* wha
 }
 
 }  // namespace
-
-void Die(const std::string& why) {
-  std::fprintf(stderr, "%s: %s\n", program_invocation_short_name, why.c_str());
-  std::exit(1);
-}
 
 absl::Time TimeOf(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());

@@ -18,9 +18,6 @@
 
 namespace dreamgate::bench {
 
-// Says why on stderr and ends the bench with 1.
-[[noreturn]] void Die(const std::string& why);
-
 absl::Time TimeOf(const google::protobuf::Timestamp& time);
 
 class Crowd {

@@ -30,7 +30,6 @@
 #include "tests/bench/crowd.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/subject.h"
-#include "tests/e2e/child_process.h"
 
 namespace dreamgate::bench {
 namespace {
@@ -482,7 +481,7 @@ int Main(const Settings& settings) {
               static_cast<long long>(times_checked));
   std::printf("%lld of %d streams had exactly the one update and ended OK\n",
               static_cast<long long>(witness.updated()), settings.streams);
-  if (!settings.json_file.empty()) e2e::WriteFile(settings.json_file, Json(about, figures));
+  WriteJson(settings.json_file, about, figures);
 
   if (growth > kMostGrowthPercent) {
     complaints.Add(absl::StrFormat("memory grew by %.2f %% after the warm-up", growth));

@@ -1,5 +1,6 @@
 #include "tests/bench/measure.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -7,6 +8,8 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -76,6 +79,11 @@ std::string TargetText(const Figure& figure) {
 
 }  // namespace
 
+void Die(const std::string& why) {
+  std::fprintf(stderr, "%s: %s\n", program_invocation_short_name, why.c_str());
+  std::exit(1);
+}
+
 int64_t ResidentBytes(pid_t pid) {
   std::ifstream file(absl::StrCat("/proc/", pid, "/statm"));
   int64_t total = 0, resident = 0;
@@ -115,7 +123,9 @@ std::string Table(const std::vector<Figure>& figures) {
   return table;
 }
 
-std::string Json(const std::string& about, const std::vector<Figure>& figures) {
+void WriteJson(const std::string& file, const std::string& about,
+               const std::vector<Figure>& figures) {
+  if (file.empty()) return;
   boost::json::array rows;
   for (const Figure& figure : figures) {
     boost::json::object row;
@@ -128,7 +138,7 @@ std::string Json(const std::string& about, const std::vector<Figure>& figures) {
     row["peers"] = boost::json::array(figure.peers.begin(), figure.peers.end());
     rows.push_back(std::move(row));
   }
-  return boost::json::serialize(
+  std::ofstream(file) << boost::json::serialize(
       boost::json::object{{"about", about}, {"figures", std::move(rows)}});
 }
 

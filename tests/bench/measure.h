@@ -13,6 +13,9 @@
 
 namespace dreamgate::bench {
 
+// Says why on stderr and ends the bench with 1.
+[[noreturn]] void Die(const std::string& why);
+
 // Resident memory in bytes; 0 if there is no such process.
 int64_t ResidentBytes(pid_t pid);
 // Processor time of all threads that still run.
@@ -43,8 +46,9 @@ struct Figure {
 // An aligned table: median (minimum .. maximum) of ours, of the peer's and of the ratio by rounds.
 std::string Table(const std::vector<Figure>& figures);
 
-// `about`: a sentence on how it was measured, for the report.
-std::string Json(const std::string& about, const std::vector<Figure>& figures);
+// Writes `file` for report.py, unless its name is empty. `about`: a sentence on how it was measured.
+void WriteJson(const std::string& file, const std::string& about,
+               const std::vector<Figure>& figures);
 
 }  // namespace dreamgate::bench
 

@@ -4,7 +4,7 @@
     report.py [--markdown] [--json FILE] FILE...
 
 A file that cannot be read is named at the end, and the exit code is 1; a missed target is no error.
-Reads what measure.h's Json() writes, and poll_tradeoff's own shape. Also the module with which
+Reads what measure.h's WriteJson() writes, and poll_tradeoff's own shape. Also the module with which
 benches in Python make and show the same figures.
 """
 import argparse

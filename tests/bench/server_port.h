@@ -2,16 +2,14 @@
 #ifndef DREAMGATE_TESTS_BENCH_SERVER_PORT_H_
 #define DREAMGATE_TESTS_BENCH_SERVER_PORT_H_
 
-#include <string>
-
-#include "absl/status/statusor.h"
-#include "tests/e2e/child_process.h"
+#include "tests/fakes/child_process.h"
+#include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::bench {
 
-// Waits until `server` has written its ports, one "name=number" a line, and returns the one of gRPC. Fails
-// when it ends before or takes longer than half a minute.
-absl::StatusOr<int> WaitForGrpcPort(e2e::ChildProcess& server, const std::string& ports_file);
+// Waits until `server` has written the file "ports", one "name=number" a line, and returns the one of gRPC.
+// The bench dies when the server ends before or takes longer than half a minute.
+int WaitForGrpcPort(fakes::ChildProcess& server, const fakes::TemporaryFolder& folder);
 
 }  // namespace dreamgate::bench
 

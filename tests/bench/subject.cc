@@ -6,19 +6,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "tests/bench/crowd.h"
+#include "tests/bench/measure.h"
 #include "tests/bench/server_port.h"
 
 namespace dreamgate::bench {
 namespace {
 
-using e2e::ChildProcess;
-
-int WaitForPort(ChildProcess& process, const std::string& ports_file) {
-  const absl::StatusOr<int> port = WaitForGrpcPort(process, ports_file);
-  if (!port.ok()) Die(std::string(port.status().message()));
-  return *port;
-}
+using fakes::ChildProcess;
 
 std::unique_ptr<v1::VideoService::Stub> Connect(int port) {
   return v1::VideoService::NewStub(
@@ -28,7 +22,7 @@ std::unique_ptr<v1::VideoService::Stub> Connect(int port) {
 }  // namespace
 
 Gateway::Gateway(const Options& options) : simulator_(simulator::Simulator::Start().value()) {
-  process_ = std::make_unique<ChildProcess>(e2e::ChildOptions{
+  process_ = std::make_unique<ChildProcess>(fakes::ChildOptions{
       .arguments = {DREAMGATED_PROGRAM, "--listen-address=127.0.0.1:0",
                     "--admin-address=127.0.0.1:0", "--upstream-base-url=" + simulator_->base_url(),
                     "--ledger-path=" + folder_.File("ledger.db"),
@@ -38,7 +32,7 @@ Gateway::Gateway(const Options& options) : simulator_(simulator::Simulator::Star
                     absl::StrCat("--max-streams=", options.max_streams),
                     absl::StrCat("--max-streams-per-peer=", options.max_streams)},
       .environment = {{"WAVESPEED_API_KEY", "simulator-key"}}});
-  port_ = WaitForPort(*process_, folder_.File("ports"));
+  port_ = WaitForGrpcPort(*process_, folder_);
   const std::unique_ptr<v1::VideoService::Stub> stub = Connect(port_);
   for (int i = 0; i < options.predictions; ++i) Submit(*stub, i);
 }
@@ -70,8 +64,8 @@ void Gateway::Move(size_t prediction, bool terminal) {
 
 Floor::Floor(int predictions, size_t message_bytes) : message_bytes_(message_bytes) {
   process_ = std::make_unique<ChildProcess>(
-      e2e::ChildOptions{.arguments = {FLOOR_SERVER_PROGRAM, folder_.File("ports")}});
-  port_ = WaitForPort(*process_, folder_.File("ports"));
+      fakes::ChildOptions{.arguments = {FLOOR_SERVER_PROGRAM, folder_.File("ports")}});
+  port_ = WaitForGrpcPort(*process_, folder_);
   stub_ = Connect(port_);
   for (int i = 0; i < predictions; ++i) prediction_ids_.push_back(absl::StrFormat("%026d", i));
   // The first call sets up what the other side has set up too.

@@ -13,7 +13,8 @@
 
 #include "absl/time/time.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
-#include "tests/e2e/child_process.h"
+#include "tests/fakes/child_process.h"
+#include "tests/fakes/temporary_folder.h"
 #include "tests/simulator/simulator.h"
 
 namespace dreamgate::bench {
@@ -57,9 +58,9 @@ class Gateway final : public Subject {
  private:
   void Submit(v1::VideoService::Stub& stub, int number);
 
-  e2e::TemporaryFolder folder_;
+  fakes::TemporaryFolder folder_;
   std::unique_ptr<simulator::Simulator> simulator_;
-  std::unique_ptr<e2e::ChildProcess> process_;
+  std::unique_ptr<fakes::ChildProcess> process_;
   int port_ = 0;
   std::vector<v1::Prediction> predictions_;
 };
@@ -79,8 +80,8 @@ class Floor final : public Subject {
   v1::SubmitVideoRequest Trigger(const std::string& prediction_id, bool terminal) const;
 
   const size_t message_bytes_;
-  e2e::TemporaryFolder folder_;
-  std::unique_ptr<e2e::ChildProcess> process_;
+  fakes::TemporaryFolder folder_;
+  std::unique_ptr<fakes::ChildProcess> process_;
   std::unique_ptr<v1::VideoService::Stub> stub_;
   int port_ = 0;
   std::vector<std::string> prediction_ids_;

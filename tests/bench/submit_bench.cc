@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -27,14 +26,14 @@
 #include "dreamgate/v1/video_service.grpc.pb.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/server_port.h"
-#include "tests/e2e/child_process.h"
+#include "tests/fakes/child_process.h"
 #include "tests/fakes/temporary_folder.h"
 #include "tests/simulator/simulator.h"
 
 namespace dreamgate::bench {
 namespace {
 
-using e2e::ChildProcess;
+using fakes::ChildProcess;
 
 struct Settings {
   int callers = 256;
@@ -53,11 +52,6 @@ constexpr absl::Duration kFirstQuestion = absl::Seconds(6);
 
 // No run begins new submits after this long.
 constexpr absl::Duration kLongestRun = absl::Seconds(30);
-
-[[noreturn]] void Die(const std::string& why) {
-  std::fprintf(stderr, "submit_bench: %s\n", why.c_str());
-  std::exit(1);
-}
 
 // ----------------------------------------------------------------------------------------- client
 
@@ -142,12 +136,6 @@ class Client {
 
 // ---------------------------------------------------------------------------------------- servers
 
-int WaitForPort(ChildProcess& process, const std::string& ports_file) {
-  const absl::StatusOr<int> port = WaitForGrpcPort(process, ports_file);
-  if (!port.ok()) Die(std::string(port.status().message()));
-  return *port;
-}
-
 // A server under measurement, with a simulator of its own.
 class Subject {
  public:
@@ -172,9 +160,9 @@ class Subject {
     options.log_limit = 0;
     simulator_ = simulator::Simulator::Start(std::move(options)).value();
   }
-  void Start(e2e::ChildOptions options) {
+  void Start(fakes::ChildOptions options) {
     process_ = std::make_unique<ChildProcess>(std::move(options));
-    port_ = WaitForPort(*process_, folder_.File("ports"));
+    port_ = WaitForGrpcPort(*process_, folder_);
   }
 
   fakes::TemporaryFolder folder_;
@@ -307,7 +295,7 @@ int Main(const Settings& settings) {
       settings.callers, 2 * settings.callers, settings.submits, settings.connections,
       settings.latency_submits, settings.rounds);
   std::printf("%s: median (minimum .. maximum)\n\n%s", about.c_str(), Table(figures).c_str());
-  if (!settings.json_file.empty()) e2e::WriteFile(settings.json_file, Json(about, figures));
+  WriteJson(settings.json_file, about, figures);
   return 0;
 }
 

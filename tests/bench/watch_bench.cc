@@ -26,12 +26,12 @@
 #include "tests/bench/crowd.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/subject.h"
-#include "tests/e2e/child_process.h"
+#include "tests/fakes/child_process.h"
 
 namespace dreamgate::bench {
 namespace {
 
-using e2e::ChildProcess;
+using fakes::ChildProcess;
 
 struct Settings {
   int watchers = 10'000;
@@ -120,7 +120,7 @@ class Neighbours {
                                           absl::StrCat(subject.current_sequence())};
     const std::vector<std::string> ids = subject.prediction_ids();
     arguments.insert(arguments.end(), ids.begin() + 1, ids.end());
-    process_ = std::make_unique<ChildProcess>(e2e::ChildOptions{.arguments = arguments});
+    process_ = std::make_unique<ChildProcess>(fakes::ChildOptions{.arguments = arguments});
     WaitForLines(1);
   }
 
@@ -342,7 +342,7 @@ int Main(const Settings& settings) {
       settings.watchers, settings.connections, settings.rounds, kNeighbours,
       our_pool.meanwhile.size(), floor_pool.meanwhile.size());
   std::printf("%s: median (minimum .. maximum)\n\n%s", about.c_str(), Table(figures).c_str());
-  if (!settings.json_file.empty()) e2e::WriteFile(settings.json_file, Json(about, figures));
+  WriteJson(settings.json_file, about, figures);
   return 0;
 }
 

@@ -11,15 +11,17 @@
 #include <sstream>
 #include <thread>
 
-#include "tests/client/child_process.h"
 #include "tests/client/fake_video_service.h"
 #include "tests/client/raw_http_server.h"
+#include "tests/fakes/child_process.h"
 #include "tests/fakes/temporary_folder.h"
 
 namespace dreamgate::client {
 namespace {
 
 using namespace std::chrono_literals;
+using fakes::ChildOptions;
+using fakes::ChildProcess;
 using testing::AllOf;
 using testing::ContainsRegex;
 using testing::ElementsAre;
@@ -49,6 +51,17 @@ Message FromJson(const std::string& text) {
   return message;
 }
 
+struct ChildResult {
+  int exit_code = -1;  // it hangs
+  std::string out;
+  std::string err;
+};
+
+ChildResult Finish(ChildProcess& child) {
+  const int exit_code = child.Wait().value_or(-1);
+  return {exit_code, child.StandardOutput(), child.StandardError()};
+}
+
 class CliTest : public testing::Test {
  protected:
   std::vector<std::string> CommandLine(std::vector<std::string> arguments) const {
@@ -62,11 +75,21 @@ class CliTest : public testing::Test {
     return {.environment = {{"TZ", "UTC"}, {"DREAMGATE_TOKEN", ""}}, .folder = folder_.path()};
   }
 
+  ChildOptions Command(std::vector<std::string> arguments, ChildOptions options) const {
+    options.arguments = CommandLine(std::move(arguments));
+    return options;
+  }
+
   ChildResult Run(std::vector<std::string> arguments) {
     return Run(std::move(arguments), Options());
   }
   ChildResult Run(std::vector<std::string> arguments, const ChildOptions& options) {
-    return ChildProcess(CommandLine(std::move(arguments)), options).Finish();
+    return RunCommand(CommandLine(std::move(arguments)), options);
+  }
+  static ChildResult RunCommand(std::vector<std::string> command, ChildOptions options) {
+    options.arguments = std::move(command);
+    ChildProcess child(options);
+    return Finish(child);
   }
 
   static v1::Prediction Completed(const std::vector<std::string>& urls) {
@@ -168,7 +191,7 @@ TEST_F(CliTest, TheServerComesFromTheEnvironment) {
   service_.ThenSubmit(PredictionAt(2, kCreated));
   ChildOptions options = Options();
   options.environment["DREAMGATE_SERVER"] = service_.target();
-  EXPECT_EQ(ChildProcess({DREAMGATE_CLI, "submit", "a cat"}, options).Finish().out, "p1\n");
+  EXPECT_EQ(RunCommand({DREAMGATE_CLI, "submit", "a cat"}, options).out, "p1\n");
 }
 
 // ------------------------------------------------------------------------------------------- errors
@@ -239,7 +262,7 @@ TEST_F(CliTest, ABadArgumentIsNamedInOneShortLine) {
     options.environment["DREAMGATE_SERVER"] = service_.target();
     std::vector<std::string> command = {DREAMGATE_CLI};
     command.insert(command.end(), bad.arguments.begin(), bad.arguments.end());
-    const ChildResult result = ChildProcess(command, options).Finish();
+    const ChildResult result = RunCommand(command, options);
     EXPECT_EQ(result.exit_code, 2) << testing::PrintToString(bad.arguments);
     EXPECT_EQ(result.out, "");
     ASSERT_EQ(Lines(result.err).size(), 1u) << result.err;
@@ -261,7 +284,7 @@ TEST_F(CliTest, APromptFromStdinThatIsNotUtf8IsRefused) {
 TEST_F(CliTest, AServerFromTheEnvironmentIsCheckedToo) {
   ChildOptions options = Options();
   options.environment["DREAMGATE_SERVER"] = "https://gate.example";
-  const ChildResult result = ChildProcess({DREAMGATE_CLI, "get", "p1"}, options).Finish();
+  const ChildResult result = RunCommand({DREAMGATE_CLI, "get", "p1"}, options);
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("https://gate.example is a URL"));
 }
@@ -419,10 +442,10 @@ TEST_F(CliTest, AWatchFromTheTerminalPositionExitsByTheOutcome) {
 
 TEST_F(CliTest, CtrlCDuringAWatchTellsHowToResumeAndExits130) {
   ThenWatchUntilCancelledAfter(3);
-  ChildProcess child(CommandLine({"watch", "p1"}), Options());
-  ASSERT_TRUE(child.AwaitOutput("seq 3"));
+  ChildProcess child(Command({"watch", "p1"}, Options()));
+  ASSERT_TRUE(child.WaitForOutput("seq 3"));
   child.Signal(SIGINT);
-  const ChildResult result = child.Finish();
+  const ChildResult result = Finish(child);
   EXPECT_EQ(result.exit_code, 130);
   EXPECT_THAT(result.err, HasSubstr("dreamgate watch p1 --after-sequence 3 --server " +
                                     service_.target() + "\n"));
@@ -435,10 +458,10 @@ TEST_F(CliTest, CtrlCBeforeTheAnswerToASubmitTellsTheRequestId) {
     done.get_future().wait();
     return grpc::Status::OK;
   });
-  ChildProcess child(CommandLine({"submit", "a cat"}), Options());
+  ChildProcess child(Command({"submit", "a cat"}, Options()));
   ASSERT_EQ(asked.get_future().wait_for(60s), std::future_status::ready);
   child.Signal(SIGINT);
-  const ChildResult result = child.Finish();
+  const ChildResult result = Finish(child);
   done.set_value();
   EXPECT_EQ(result.exit_code, 130);
   EXPECT_THAT(result.err, HasSubstr("--request-id " + service_.submits().at(0).request_id()));
@@ -455,10 +478,10 @@ TEST_F(CliTest, ATerminalShowsLiveProgressWithTheEstimate) {
   });
   ChildOptions options = Options();
   options.terminal = true;
-  ChildProcess child(CommandLine({"watch", "p1"}), options);
-  const bool shown = child.AwaitOutput("about 42 %");
+  ChildProcess child(Command({"watch", "p1"}, options));
+  const bool shown = child.WaitForOutput("about 42 %");
   seen.set_value();
-  const ChildResult result = child.Finish();
+  const ChildResult result = Finish(child);
   EXPECT_TRUE(shown) << result.err;
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.err, HasSubstr("\r\x1b[K"));  // and is gone afterwards
@@ -680,7 +703,7 @@ TEST_F(GenerateTest, AFileThatCannotBeWrittenExits6AndLeavesNothing) {
   // A limit on the size of files stands in for a full disk.
   std::string command = "trap '' XFSZ; ulimit -f 8; exec";
   for (const std::string& argument : CommandLine({"generate", "a-cat"})) command += " " + argument;
-  const ChildResult result = ChildProcess({"/bin/sh", "-c", command}, Options()).Finish();
+  const ChildResult result = RunCommand({"/bin/sh", "-c", command}, Options());
   EXPECT_EQ(result.exit_code, 6);
   EXPECT_THAT(result.err, HasSubstr("cannot write ./p1.mp4.part: File too large"));
   EXPECT_THAT(folder_.Names(), IsEmpty());
@@ -699,10 +722,10 @@ TEST_F(GenerateTest, AFailedVideoExits5AndDownloadsNothing) {
 TEST_F(GenerateTest, CtrlCWhileWatchingTellsHowToResume) {
   service_.ThenSubmit(PredictionAt(2, kCreated));
   ThenWatchUntilCancelledAfter(3);
-  ChildProcess child(CommandLine({"generate", "a cat", "--request-id", "mine"}), Options());
-  ASSERT_TRUE(child.AwaitOutput("seq 3"));
+  ChildProcess child(Command({"generate", "a cat", "--request-id", "mine"}, Options()));
+  ASSERT_TRUE(child.WaitForOutput("seq 3"));
   child.Signal(SIGINT);
-  const ChildResult result = child.Finish();
+  const ChildResult result = Finish(child);
   EXPECT_EQ(result.exit_code, 130);
   EXPECT_THAT(result.err, AllOf(HasSubstr("dreamgate watch p1 --after-sequence 3"),
                                 HasSubstr("--request-id mine")));
@@ -711,11 +734,11 @@ TEST_F(GenerateTest, CtrlCWhileWatchingTellsHowToResume) {
 TEST_F(GenerateTest, CtrlCWhileDownloadingLeavesNoFile) {
   ThenAWholeLife({cdn_.Url("/v.mp4")});
   cdn_.ThenHold(OkAnswer(video_).substr(0, 50'000));
-  ChildProcess child(CommandLine({"generate", "a cat"}), Options());
-  ASSERT_TRUE(child.AwaitOutput("COMPLETED"));
+  ChildProcess child(Command({"generate", "a cat"}, Options()));
+  ASSERT_TRUE(child.WaitForOutput("COMPLETED"));
   while (cdn_.requests().empty()) std::this_thread::yield();
   child.Signal(SIGINT);
-  const ChildResult result = child.Finish();
+  const ChildResult result = Finish(child);
   EXPECT_EQ(result.exit_code, 130);
   EXPECT_THAT(result.err, HasSubstr(cdn_.Url("/v.mp4")));
   EXPECT_THAT(folder_.Names(), IsEmpty());

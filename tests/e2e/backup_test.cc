@@ -81,7 +81,7 @@ TEST(BackupTest, TheFileOpensAndHoldsWhatWasAcknowledgedWhileSubmissionsGoOn) {
     const int before = acknowledged;
     const HttpAnswer answer = AskForBackup(deployment.server().admin_port());
     ASSERT_THAT(answer.head, StartsWith("HTTP/1.1 200 OK"));
-    WriteFile(file, answer.body);
+    deployment.folder().Write("backup", answer.body);
     EXPECT_EQ(Query(file, "PRAGMA integrity_check"), "ok");
     EXPECT_GE(std::stoi(Query(file, "SELECT count(*) FROM predictions")), before);
     EXPECT_EQ(Query(file, absl::StrCat("SELECT count(*) FROM predictions WHERE prediction_id = '",
@@ -134,8 +134,7 @@ TEST(BackupTest, WithoutRoomOnDiskThereIsALineAndSubmissionsGoOn) {
 TEST(BackupTest, WhatACrashLeftOfACopyIsGoneAfterTheNextStart) {
   Deployment deployment;
   const std::string left =
-      deployment.folder().File("ledger.db.backup-0123456789abcdef0123456789abcdef");
-  WriteFile(left, "half a copy");
+      deployment.folder().Write("ledger.db.backup-0123456789abcdef0123456789abcdef", "half a copy");
   deployment.CrashAndRestart();
   EXPECT_FALSE(std::filesystem::exists(left));
 }

@@ -15,7 +15,6 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "dreamgate/client/error_info.h"
-#include "tests/e2e/deployment.h"
 #include "tests/web/raw_client.h"
 
 namespace dreamgate::e2e {

@@ -18,7 +18,7 @@
 #include "absl/time/time.h"
 #include "dreamgate/client/video_client.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
-#include "tests/e2e/child_process.h"
+#include "tests/e2e/deployment.h"
 #include "tests/fakes/watch_validator.h"
 #include "tests/simulator/simulator.h"
 

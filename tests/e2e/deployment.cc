@@ -49,15 +49,14 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address,
 
 Server::Server(const TemporaryFolder& folder, const std::string& upstream_url,
                std::vector<std::string> extra, std::optional<uint64_t> file_size_limit) {
-  const std::string ports_file = folder.File("ports");
-  unlink(ports_file.c_str());
+  unlink(folder.File("ports").c_str());
   ChildOptions options;
   options.arguments = {DREAMGATED_PROGRAM,
                        "--listen-address=127.0.0.1:0",
                        "--admin-address=127.0.0.1:0",
                        "--upstream-base-url=" + upstream_url,
                        "--ledger-path=" + folder.File("ledger.db"),
-                       "--ports-file=" + ports_file,
+                       "--ports-file=" + folder.File("ports"),
                        "--poll-min-interval=50ms",
                        "--poll-max-interval=100ms",
                        "--shutdown-grace=100ms"};
@@ -66,7 +65,7 @@ Server::Server(const TemporaryFolder& folder, const std::string& upstream_url,
   options.file_size_limit = file_size_limit;
   process_ = std::make_unique<ChildProcess>(options);
   std::string text;
-  Eventually([&] { return !(text = ReadFile(ports_file)).empty() || !process_->Running(); });
+  Eventually([&] { return !(text = folder.Read("ports")).empty() || !process_->Running(); });
   if (text.empty()) {
     ADD_FAILURE() << "the server did not start:\n" << process_->StandardError();
     return;

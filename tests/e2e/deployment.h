@@ -17,11 +17,16 @@
 
 #include "absl/time/time.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
-#include "tests/e2e/child_process.h"
+#include "tests/fakes/child_process.h"
+#include "tests/fakes/temporary_folder.h"
 #include "tests/fakes/watch_validator.h"
 #include "tests/simulator/simulator.h"
 
 namespace dreamgate::e2e {
+
+using fakes::ChildOptions;
+using fakes::ChildProcess;
+using fakes::TemporaryFolder;
 
 // How long a test waits for what must come; only a failing test waits this long.
 inline constexpr absl::Duration kPatience = absl::Seconds(60);

@@ -290,9 +290,7 @@ class Run {
         about, absl::ToDoubleSeconds(took), predictions_, tasks_, totals_.streams, totals_.updates,
         world_.cuts(), totals_.cancelled, totals_.deadlines, totals_.broken, totals_.sent_away,
         totals_.refused, totals_.let_go_unread, bench::Table(figures), violations_);
-    if (!arguments_.json_file.empty()) {
-      WriteFile(arguments_.json_file, bench::Json(about, figures));
-    }
+    bench::WriteJson(arguments_.json_file, about, figures);
   }
 
   static constexpr double kMostGrowthPercent = 5;
