@@ -29,6 +29,7 @@
 #include "server/core/gateway.h"
 #include "tests/api/error_details.h"
 #include "tests/api/loop_thread.h"
+#include "tests/api/seen_update.h"
 #include "tests/api/test_certificates.h"
 #include "tests/fakes/fake_ledger.h"
 #include "tests/fakes/fake_random.h"
@@ -84,9 +85,12 @@ class CountingEvents final : public core::Events {
 // A watch that collects what it is told.
 class WatchClient final : public grpc::ClientReadReactor<v1::WatchPredictionResponse> {
  public:
-  WatchClient(v1::VideoService::Stub& stub, const v1::WatchPredictionRequest& request)
+  // `shown`: by all streams of the same server.
+  WatchClient(v1::VideoService::Stub& stub, const v1::WatchPredictionRequest& request,
+              fakes::ShownUpdates& shown)
       : validator_(request.has_after_sequence() ? std::optional(request.after_sequence())
                                                 : std::nullopt) {
+    validator_.CompareWith(shown, request.prediction_id());
     stub.async()->WatchPrediction(&context_, &request, this);
     StartRead(&message_);
     StartCall();
@@ -142,8 +146,7 @@ class WatchClient final : public grpc::ClientReadReactor<v1::WatchPredictionResp
       const std::lock_guard<std::mutex> lock(mutex_);
       if (message_.has_update()) {
         updates_.push_back(message_.update().state());
-        validator_.OnUpdate(message_.update().sequence(),
-                            static_cast<core::State>(message_.update().state()));
+        validator_.OnUpdate(Seen(message_.update()));
       }
       if (message_.has_heartbeat()) ++heartbeats_;
       if (message_.has_reconnect()) ++reconnects_;
@@ -275,7 +278,7 @@ class ApiServerTest : public testing::Test {
     v1::WatchPredictionRequest request;
     request.set_prediction_id(id);
     if (after) request.set_after_sequence(*after);
-    return std::make_unique<WatchClient>(*stub_, request);
+    return std::make_unique<WatchClient>(*stub_, request, shown_);
   }
 
   // Has upstream show every task as completed, and time pass until it was looked at.
@@ -363,6 +366,7 @@ class ApiServerTest : public testing::Test {
   std::unique_ptr<GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::VideoService::Stub> stub_;
+  fakes::ShownUpdates shown_;  // by all watches
 };
 
 TEST_F(ApiServerTest, AVideoIsSubmittedWatchedToItsEndReadAndListed) {
@@ -649,9 +653,9 @@ TEST_F(ApiServerTest, TheHeartbeatIntervalIsClamped) {
   v1::WatchPredictionRequest request;
   request.set_prediction_id(id);
   request.mutable_heartbeat_interval()->set_nanos(1);
-  WatchClient eager(*stub_, request);
+  WatchClient eager(*stub_, request, shown_);
   request.mutable_heartbeat_interval()->set_seconds(3600);
-  WatchClient lazy(*stub_, request);
+  WatchClient lazy(*stub_, request, shown_);
   ASSERT_TRUE(eager.AwaitUpdates(1) && lazy.AwaitUpdates(1));
   for (int second = 1; second <= 25; ++second) {
     PassTime(absl::Seconds(1));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dreamgate/client/video_client.h"
+#include "tests/api/seen_update.h"
 #include "tests/client/fake_environment.h"
 #include "tests/client/fake_video_service.h"
 #include "tests/fakes/watch_validator.h"
@@ -53,7 +54,7 @@ class WatchTest : public testing::Test {
     while (std::optional<WatchEvent> event = watch.Next()) {
       if (const auto* update = std::get_if<v1::Prediction>(&*event)) {
         seen.sequences.push_back(update->sequence());
-        validator.OnUpdate(update->sequence(), static_cast<core::State>(update->state()));
+        validator.OnUpdate(api::Seen(*update));
       } else if (const auto* resumption = std::get_if<Resumption>(&*event)) {
         seen.resumptions.push_back(*resumption);
         if (resumption->rewound) {

@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "dreamgate/client/error_info.h"
+#include "tests/api/seen_update.h"
 #include "tests/web/raw_client.h"
 
 namespace dreamgate::e2e {
@@ -254,8 +255,9 @@ void CrashWorld::WatchToTheEnd(const std::string& prediction_id,
   options.timeout = absl::ToChronoNanoseconds(options_.patience);
   client::Watch watch = watching_client_->Watch(prediction_id, options);
   fakes::WatchValidator validator(after_sequence);
+  validator.CompareWith(shown_, prediction_id);
   while (const std::optional<v1::Prediction> update = watch.NextUpdate()) {
-    validator.OnUpdate(update->sequence(), static_cast<core::State>(update->state()));
+    validator.OnUpdate(api::Seen(*update));
   }
   validator.OnEnd(watch.status().ok());
   if (!watch.status().ok()) {
@@ -267,7 +269,9 @@ void CrashWorld::WatchToTheEnd(const std::string& prediction_id,
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   ++totals_.streams;
-  seen_.push_back({prediction_id, validator.seen()});
+  if (!validator.seen().empty()) {
+    watched_.push_back({prediction_id, validator.seen().back().sequence});
+  }
 }
 
 void CrashWorld::Violate(std::string what) {
@@ -344,22 +348,18 @@ void CrashWorld::JudgeStreams() {
   for (const auto& [request_id, submission] : submissions_) {
     predictions[submission.prediction_id] = &submission.final.prediction;
   }
-  for (const Seen& seen : seen_) {
-    const auto found = predictions.find(seen.prediction_id);
-    if (found == predictions.end() || found->second->history_size() == 0) continue;  // said already
-    const auto& history = found->second->history();
-    for (const fakes::SeenUpdate& update : seen.updates) {
-      const bool there = update.sequence >= 1 && update.sequence <= history.size();
-      if (!there || history.Get(static_cast<int>(update.sequence) - 1).state() !=
-                        static_cast<v1::PredictionState>(update.state)) {
-        Violate(absl::StrCat("a watch of ", seen.prediction_id, " saw ",
-                             core::StateName(update.state), " as ", update.sequence,
-                             ", which has not happened"));
-      }
+  for (const auto& [id, prediction] : predictions) {
+    if (prediction->history_size() == 0) continue;  // said already
+    for (const std::string& missing : shown_.MissingFrom(api::Seen(*prediction))) {
+      Violate(absl::StrCat("prediction ", id, ": ", missing));
     }
-    if (!seen.updates.empty() && seen.updates.back().sequence != history.size()) {
-      Violate(absl::StrCat("a watch of ", seen.prediction_id, " ends at ",
-                           seen.updates.back().sequence, " of ", history.size()));
+  }
+  for (const Watched& watched : watched_) {
+    const auto found = predictions.find(watched.prediction_id);
+    if (found == predictions.end() || found->second->history_size() == 0) continue;  // said already
+    if (watched.last_sequence != found->second->history_size()) {
+      Violate(absl::StrCat("a watch of ", watched.prediction_id, " ends at ", watched.last_sequence,
+                           " of ", found->second->history_size()));
     }
   }
 }

@@ -109,9 +109,9 @@ class CrashWorld {
     bool remembered = false;
     FinalAnswer final;
   };
-  struct Seen {
+  struct Watched {
     std::string prediction_id;
-    std::vector<fakes::SeenUpdate> updates;
+    int64_t last_sequence = 0;
   };
 
   std::shared_ptr<v1::VideoService::Stub> Stub() const;
@@ -137,13 +137,14 @@ class CrashWorld {
   std::unique_ptr<client::VideoClient> watching_client_;  // rides over every death on one channel
   std::unique_ptr<ChildProcess> server_;
   std::vector<std::thread> callers_;
+  fakes::ShownUpdates shown_;  // by all watches
 
   mutable std::mutex mutex_;                       // guards what follows
   std::shared_ptr<v1::VideoService::Stub> stub_;   // of the server's present life
   std::vector<absl::Time> starts_;                 // of the server
   std::map<std::string, Submission> submissions_;  // by request_id
   std::vector<std::string> forgotten_tasks_;
-  std::vector<Seen> seen_;
+  std::vector<Watched> watched_;  // to the end
   std::vector<std::string> violations_;
   CrashTotals totals_;
 };

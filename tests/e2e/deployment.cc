@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "server/core/prediction.h"
+#include "tests/api/seen_update.h"
 #include "tests/web/raw_client.h"
 
 namespace dreamgate::e2e {
@@ -182,6 +183,9 @@ std::optional<v1::Prediction> WaitUntilTerminal(v1::VideoService::Stub& stub, co
 Stream::Stream(v1::VideoService::Stub& stub, const std::string& prediction_id,
                std::optional<int64_t> after_sequence, const std::string& token)
     : validator_(after_sequence) {
+  // Of all streams of this test: a prediction's id is its own.
+  static fakes::ShownUpdates shown;
+  validator_.CompareWith(shown, prediction_id);
   SetToken(context_, token);
   request_.set_prediction_id(prediction_id);
   if (after_sequence) request_.set_after_sequence(*after_sequence);
@@ -202,8 +206,7 @@ void Stream::OnReadDone(bool ok) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (response_.has_update()) {
-      validator_.OnUpdate(response_.update().sequence(),
-                          static_cast<core::State>(response_.update().state()));
+      validator_.OnUpdate(api::Seen(response_.update()));
       updates_.push_back(response_.update());
     } else if (response_.has_heartbeat()) {
       heartbeats_.push_back(response_.heartbeat());

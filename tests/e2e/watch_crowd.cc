@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/core/prediction.h"
+#include "tests/api/seen_update.h"
 #include "tests/e2e/deployment.h"
 #include "tests/fakes/watch_validator.h"
 
@@ -85,8 +86,7 @@ void WatchCrowdTotals::Add(const WatchCrowdTotals& other) {
 // One prediction and what anybody has seen of it.
 struct WatchCrowd::Scene {
   v1::Prediction submitted;
-  std::mutex mutex;                            // guards what follows; a leaf
-  std::map<int64_t, core::State> transitions;  // by sequence
+  fakes::ShownUpdates shown;
 };
 
 // One who wants to see a prediction end, over as many streams as that takes.
@@ -161,6 +161,7 @@ class WatchCrowd::Watcher::Stream final
         plan_(plan),
         validator_(after_sequence) {
     request_.set_prediction_id(watcher.scene_.submitted.id());
+    validator_.CompareWith(watcher.scene_.shown, watcher.scene_.submitted.id());
     if (after_sequence) request_.set_after_sequence(*after_sequence);
     request_.mutable_heartbeat_interval()->set_seconds(kHeartbeatSeconds);
     context_.set_wait_for_ready(true);
@@ -288,22 +289,8 @@ void WatchCrowd::Watcher::CancelStream(bool only_if_stalled) {
 
 void WatchCrowd::Watcher::OnUpdate(Stream& stream) {
   const int64_t sequence = stream.update().sequence();
-  const auto state = static_cast<core::State>(stream.update().state());
-  const bool first = stream.validator().seen().empty();
-  stream.validator().OnUpdate(sequence, state);
-  {
-    const std::lock_guard<std::mutex> lock(scene_.mutex);
-    const auto [known, is_new] = scene_.transitions.try_emplace(sequence, state);
-    if (!is_new && known->second != state) {
-      Blame(stream,
-            absl::StrCat("another watcher saw ", sequence, " ", core::StateName(known->second)));
-    }
-  }
+  stream.validator().OnUpdate(api::Seen(stream.update()));
   const std::lock_guard<std::mutex> lock(mutex_);
-  // Whoever asks for the current state must not be shown an older one than was shown before.
-  if (first && !stream.after_sequence() && sequence < highest_) {
-    Blame(stream, absl::StrCat("Durable: an earlier stream had seen ", highest_));
-  }
   highest_ = std::max(highest_, sequence);
 }
 
@@ -454,14 +441,8 @@ void WatchCrowd::AccuseTheWaiting() {
 void WatchCrowd::Compare(const v1::Prediction& prediction) {
   for (const auto& scene : scenes_) {
     if (scene->submitted.id() != prediction.id()) continue;
-    const std::lock_guard<std::mutex> lock(scene->mutex);
-    for (const auto& [sequence, state] : scene->transitions) {
-      const bool there = sequence >= 1 && sequence <= prediction.history_size();
-      if (!there || prediction.history(static_cast<int>(sequence) - 1).state() !=
-                        static_cast<v1::PredictionState>(state)) {
-        Violate(absl::StrCat("prediction ", prediction.id(), ": watchers saw ", sequence, " ",
-                             core::StateName(state), ", which has not happened"));
-      }
+    for (const std::string& missing : scene->shown.MissingFrom(api::Seen(prediction))) {
+      Violate(absl::StrCat("prediction ", prediction.id(), ": ", missing));
     }
   }
   for (const auto& watcher : watchers_) {

@@ -25,6 +25,7 @@
 #include "dreamgate/client/error_info.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/api/seen_update.h"
 #include "tests/e2e/deployment.h"
 
 namespace dreamgate::e2e {
@@ -330,9 +331,7 @@ grpc::Status WatchUntilDeadline(v1::VideoService::Stub& stub, const std::string&
   fakes::WatchValidator validator(0);
   const auto reader = stub.WatchPrediction(&context, request);
   for (v1::WatchPredictionResponse message; reader->Read(&message);) {
-    if (!message.has_update()) continue;
-    validator.OnUpdate(message.update().sequence(),
-                       static_cast<core::State>(message.update().state()));
+    if (message.has_update()) validator.OnUpdate(api::Seen(message.update()));
   }
   const grpc::Status status = reader->Finish();
   validator.OnEnd(status.ok());

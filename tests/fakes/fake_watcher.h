@@ -17,6 +17,7 @@ namespace dreamgate::fakes {
 struct FakeMessage final : core::EncodedMessage {
   std::optional<core::Prediction> update;
   std::optional<core::Heartbeat> heartbeat;
+  ShownUpdates* shown = nullptr;  // by the sink, to all its watchers
 };
 
 class FakeWatcher final : public core::Watcher {
@@ -29,6 +30,8 @@ class FakeWatcher final : public core::Watcher {
     begun = true;
     log_ = std::move(log);
     cursor_ = cursor;
+    const FakeMessage& latest = MessageAt(log_->size() - 1);
+    validator.CompareWith(*latest.shown, latest.update->id);
     Read();
   }
   void Follow(std::shared_ptr<const core::TransitionLog> log) {
@@ -77,12 +80,16 @@ class FakeWatcher final : public core::Watcher {
  private:
   void Read() {
     for (; cursor_ < log_->size(); ++cursor_) {
-      updates.push_back(*static_cast<const FakeMessage&>(*(*log_)[cursor_].update).update);
-      validator.OnUpdate(updates.back().sequence, updates.back().state);
+      updates.push_back(*MessageAt(cursor_).update);
+      validator.OnUpdate(Seen(updates.back()));
     }
     if (!log_->back().terminal) return;
     ended_ok = true;
     validator.OnEnd(true);
+  }
+
+  const FakeMessage& MessageAt(size_t position) const {
+    return static_cast<const FakeMessage&>(*(*log_)[position].update);
   }
 
   std::shared_ptr<const core::TransitionLog> log_;
@@ -99,6 +106,7 @@ class FakeSink final : public core::TransitionSink {
     ++updates_encoded;
     auto message = std::make_shared<FakeMessage>();
     message->update = prediction;
+    message->shown = &shown_;
     return message;
   }
   std::shared_ptr<const core::EncodedMessage> EncodeHeartbeat(
@@ -112,6 +120,9 @@ class FakeSink final : public core::TransitionSink {
     ++deliveries;
     for (const auto& watcher : watchers) static_cast<FakeWatcher&>(*watcher).Follow(log);
   }
+
+ private:
+  ShownUpdates shown_;
 };
 
 }  // namespace dreamgate::fakes

@@ -170,7 +170,7 @@ void WatchClients::Leave(Client& client) {
 
 void WatchClients::OnUpdate(Client& client, const core::Prediction& update) {
   world_.trace.Add(client.name, " sees ", [&update] { return Describe(update); });
-  client.validator.OnUpdate(update.sequence, update.state);
+  client.validator.OnUpdate(fakes::Seen(update));
   PassOnComplaints(client);
 }
 
