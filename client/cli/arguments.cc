@@ -84,7 +84,7 @@ void RefuseEmptyValues(int argc, const char* const* argv) {
   }
 }
 
-// In decimal, unlike CLI11's own, which also takes 010 for eight and clamps what is too large.
+// Reads decimal numbers only. CLI11's own reader takes 010 for eight and clamps numbers that are too large.
 int64_t ParseSequence(const std::string& text) {
   int64_t sequence = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), sequence);

@@ -1,4 +1,4 @@
-// What each command of dreamgate does. Main thread.
+// The commands of dreamgate: submit, watch, get, list, generate. Main thread.
 #ifndef DREAMGATE_CLIENT_CLI_COMMANDS_H_
 #define DREAMGATE_CLIENT_CLI_COMMANDS_H_
 

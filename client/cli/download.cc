@@ -204,7 +204,7 @@ class Transfer {
   template <typename Stream>
   Outcome Exchange(Stream& stream, beast::tcp_stream& socket, const Url& url) {
     if (file_.size() > 0 && validator_.empty() && !total_.has_value()) {
-      // Nothing would tell whether the rest belongs to what is here.
+      // Without a strong ETag nothing tells whether the rest belongs to the bytes that are here.
       if (std::string error = file_.Restart(); !error.empty()) return {Outcome::kFailed, error};
     }
     const http::request<http::empty_body> request = Request(url);
@@ -235,7 +235,7 @@ class Transfer {
 
   using Parser = http::response_parser<http::buffer_body>;
 
-  // What the answer's header means: kComplete if its body is to be appended to the file.
+  // Judges the answer's header. kComplete: its body is to be appended to the file.
   Outcome Judge(const http::response<http::buffer_body>& answer) {
     const unsigned status = answer.result_int();
     if (IsRedirect(status))

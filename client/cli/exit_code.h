@@ -1,4 +1,4 @@
-// What the dreamgate command tells its caller by its exit code. Part of the interface: never renumber.
+// The exit codes of the dreamgate command. They are part of its interface: never renumber.
 #ifndef DREAMGATE_CLIENT_CLI_EXIT_CODE_H_
 #define DREAMGATE_CLIENT_CLI_EXIT_CODE_H_
 

@@ -1,5 +1,5 @@
-// What can be told about the words of a command line before anybody is called. Pure functions; any
-// thread. Each returns what is wrong, for people; empty: nothing.
+// Checks of a command line's words that need no server. Pure functions; any thread. Each returns what
+// is wrong, for people; empty: nothing.
 #ifndef DREAMGATE_CLIENT_CLI_INPUT_CHECKS_H_
 #define DREAMGATE_CLIENT_CLI_INPUT_CHECKS_H_
 

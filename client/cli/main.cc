@@ -15,7 +15,7 @@
 
 namespace {
 
-// What goes wrong is said once, in the command's own words. Whoever sets GRPC_VERBOSITY sees the rest.
+// The command reports an error once, in its own words. With GRPC_VERBOSITY set, gRPC reports it, too.
 void SilenceLibraries() {
   if (std::getenv("GRPC_VERBOSITY") != nullptr) return;
   setenv("GRPC_VERBOSITY", "NONE", 1);

@@ -1,4 +1,4 @@
-// Where generate stores videos. Looks at the file system, changes nothing. Main thread.
+// The files in which generate stores videos. Looks at the file system, changes nothing. Main thread.
 #ifndef DREAMGATE_CLIENT_CLI_OUTPUT_FILES_H_
 #define DREAMGATE_CLIENT_CLI_OUTPUT_FILES_H_
 
@@ -8,10 +8,10 @@
 
 namespace dreamgate::client {
 
-// What is wrong with --output, as far as it can be told before the video is paid for; empty: nothing.
+// Checks --output before a video is paid for. Returns what is wrong, for people; empty: nothing.
 std::string CheckOutput(const std::string& output, bool overwrite);
 
-// Where to write for `file` if it may be overwritten: what it leads to if it is a symbolic link.
+// The file to write in place of `file` if it may be overwritten: the target of a symbolic link.
 std::string FollowLinks(const std::string& file);
 
 // The files for `count` (> 0) videos of a prediction: `output` itself, or <prediction id>.mp4 in it if it

@@ -23,10 +23,10 @@ bool IsTerminal(v1::PredictionState state);
 // Of a call that ended with `status`, not interrupted.
 ExitCode ExitCodeOf(const grpc::Status& status);
 
-// What went wrong, every field violation, and what to do next. `server` is what --server was.
+// Says what went wrong, every field violation, and what to do next. `server`: the value of --server.
 std::string ExplainError(const grpc::Status& status, const std::string& server);
 
-// Why a terminal `prediction` has no video, and what to do next.
+// Says why a terminal `prediction` has no video, and what to do next.
 std::string ExplainFailure(const v1::Prediction& prediction);
 
 // Of a terminal prediction: its outcome.

@@ -1,9 +1,8 @@
-// Who calls. Reads the callers from a token file, or lets everybody in as one tenant if there is
-// none. Owned by GrpcServer; entered on gRPC's threads.
+// Tells which tenant calls. Reads the callers from a token file; without one, every caller is the same
+// tenant. Owned by GrpcServer; entered on gRPC's threads.
 //
-// The file has lines `tenant token`, separated by blanks, and `#` comments. It is looked
-// at again when it has changed, at most once a second; if the new content is bad, the
-// callers stay as they were.
+// The file has lines `tenant token`, separated by blanks, and `#` comments. A file that has changed is
+// read again, at most once a second; if the new content is bad, the callers stay as they were.
 #ifndef DREAMGATE_SERVER_API_AUTHENTICATOR_H_
 #define DREAMGATE_SERVER_API_AUTHENTICATOR_H_
 
@@ -51,7 +50,7 @@ class Authenticator {
  private:
   using Callers = std::shared_ptr<const std::vector<Caller>>;
 
-  // What tells one content of the file from another without reading it.
+  // Tells one content of the file from another without reading it.
   struct FileVersion {
     dev_t device = 0;
     ino_t inode = 0;

@@ -51,7 +51,7 @@ struct GrpcServerOptions {
   // Infinite: connections live as long as they like.
   absl::Duration max_connection_age = absl::InfiniteDuration();
   absl::Duration max_connection_age_grace = absl::Minutes(5);
-  // What the RetryInfo of a refusal with DRAINING says.
+  // The delay in the RetryInfo of a refusal with DRAINING.
   absl::Duration drain_retry_delay = absl::Milliseconds(500);
 };
 

@@ -1,4 +1,4 @@
-// What the log is told of a finished RPC beyond the metrics. Any thread.
+// Log lines about a finished RPC, beyond the metrics. Any thread.
 #ifndef DREAMGATE_SERVER_API_RPC_REPORT_H_
 #define DREAMGATE_SERVER_API_RPC_REPORT_H_
 

@@ -1,5 +1,5 @@
-// What the contract needs to know about UTF-8: is it valid, how long is it, cut it safely. Pure
-// functions over bytes of any origin.
+// UTF-8 as the contract needs it: whether a text is valid, how long it is, how to cut it. Pure functions
+// over bytes of any origin.
 #ifndef DREAMGATE_SERVER_API_UTF8_H_
 #define DREAMGATE_SERVER_API_UTF8_H_
 

@@ -33,7 +33,7 @@ class VideoService final : public RawVideoService {
   struct Options {
     RequestLimits limits;
     std::string model;  // shown in the answer to validate_only
-    // What the RetryInfo of a refusal with DRAINING says.
+    // The delay in the RetryInfo of a refusal with DRAINING.
     absl::Duration drain_retry_delay = absl::Milliseconds(500);
   };
 
@@ -62,7 +62,7 @@ class VideoService final : public RawVideoService {
     Admission::Ticket ticket;
   };
 
-  // What every RPC passes before its bytes are looked at.
+  // The checks that every RPC passes before its bytes are parsed.
   absl::StatusOr<Caller> Enter(const grpc::CallbackServerContext& context, Kind kind);
 
   absl::Status PostSubmit(const std::shared_ptr<UnaryCall>& call, const std::string& tenant,

@@ -39,7 +39,7 @@ class StreamWriter {
 
 class WatchStream;
 
-// What all streams share. Outlives them.
+// The services that all streams share. Outlives them.
 class StreamHost {
  public:
   virtual ~StreamHost() = default;
@@ -102,7 +102,7 @@ class WatchStream : public core::Watcher, public std::enable_shared_from_this<Wa
   StreamWriter& writer_;
   mutable std::mutex mutex_;  // std, not absl: ThreadSanitizer knows it without help
 
-  // What is to be written. The next entry is (*log_)[cursor_].
+  // The transitions to write. The next one is (*log_)[cursor_].
   std::shared_ptr<const core::TransitionLog> log_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const core::EncodedMessage> heartbeat_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);  // not OK: end with this
@@ -110,7 +110,7 @@ class WatchStream : public core::Watcher, public std::enable_shared_from_this<Wa
   uint32_t cursor_ ABSL_GUARDED_BY(mutex_) = 0;
   bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
 
-  // What is being written.
+  // The message that is being written.
   std::shared_ptr<const core::EncodedMessage> writing_ ABSL_GUARDED_BY(mutex_);
   std::chrono::steady_clock::time_point write_start_ ABSL_GUARDED_BY(mutex_);
   bool write_pending_ ABSL_GUARDED_BY(mutex_) = false;

@@ -33,7 +33,7 @@ namespace {
 
 // How often shutdown asks whether a POST is still in flight.
 constexpr absl::Duration kSubmissionCheck = absl::Milliseconds(20);
-// What a healthy disk needs many times over; shutdown goes on without it.
+// Many times the time that a healthy disk needs. After it, shutdown goes on without the ledger.
 constexpr absl::Duration kSettleTimeout = absl::Seconds(5);
 
 // Every stream is a descriptor, and the soft limit is often 1,024.
@@ -92,7 +92,7 @@ api::GrpcServerOptions GrpcOptions(const Config& config) {
   return options;
 }
 
-// Which setting a failed start of the gRPC server is about: files are read before it listens.
+// Names the setting at fault when the gRPC server does not start: files are read before it listens.
 absl::string_view SettingAtFault(const Config& config, const absl::Status& status) {
   if (absl::IsUnavailable(status)) return "--listen-address";
   const auto mentions = [&status](const std::string& file) {
@@ -125,7 +125,7 @@ absl::Status CannotWrite(const std::string& ports_file) {
       absl::StrCat("--ports-file: cannot write ", ports_file, ": ", std::strerror(errno)));
 }
 
-// Written first and renamed then: who waits for the file finds it whole.
+// Writes a draft and renames it: a program that waits for the file finds it whole.
 std::string DraftOf(const std::string& ports_file) { return ports_file + ".new"; }
 
 }  // namespace
@@ -138,7 +138,7 @@ App::App(const Config& config)
 
 App::~App() {
   if (stopped_) return;
-  // A start that failed, or an owner in a hurry. Whoever serves RPCs does so with a running loop.
+  // A start failed, or the owner did not call Shutdown. RPCs are served only while the loop runs.
   if (grpc_server_ != nullptr) grpc_server_->Shutdown(absl::Now());
   if (ledger_ != nullptr) ledger_->Stop();
   if (delivery_ != nullptr) delivery_->Stop();
@@ -287,7 +287,7 @@ absl::Status App::StartGrpcServer() {
   return absl::OkStatus();
 }
 
-// Before anything else can be said to have begun.
+// Comes first: a server that cannot report its ports must begin nothing.
 absl::Status App::CheckPortsFile() const {
   if (config_.ports_file.empty()) return absl::OkStatus();
   const bool writable = std::ofstream(DraftOf(config_.ports_file), std::ios::app).is_open();
@@ -423,8 +423,8 @@ void App::CloseUpstream() {
   RunOnLoop([this](Done done) { upstream_->Close(std::move(done)); }, kSettleTimeout);
 }
 
-// What the last answers have to say may stand behind a write on its way. Two rounds through the queue
-// of the ledger: the first returns after that write's completion, the second after what it wrote next.
+// The last answers may wait for a write that is under way. So this goes through the ledger's queue
+// twice: the first time ends after that write's completion, the second after the write that follows.
 void App::SettleLedger() {
   for (int round = 0; round < 2; ++round) {
     RunOnLoop(

@@ -25,7 +25,7 @@ absl::Status Problem(absl::string_view subject, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::Utf8SafeCEscape(absl::StrCat(subject, ": ", problem)));
 }
 
-// What the `dreamgate` command reads may be set where the server is started too.
+// The variables of the `dreamgate` command may be set where the server is started, too.
 bool IsForTheCommand(const std::string& name) {
   return name == "DREAMGATE_SERVER" || name == "DREAMGATE_TOKEN";
 }
@@ -191,7 +191,7 @@ absl::Status CheckWebhooks(const Config& config) {
         "a certificate and its key must be given together");
   }
   if (config.webhook_public_url.empty()) {
-    // Whoever sets these believes that webhooks are received.
+    // An operator who sets these expects webhooks.
     if (!config.webhook_secret_file.empty()) {
       return Problem("--webhook-secret-file", "needs --webhook-public-url");
     }
@@ -211,7 +211,7 @@ absl::Status CheckWebhooks(const Config& config) {
   return absl::OkStatus();
 }
 
-// What no setting can be judged for alone.
+// Checks settings that depend on one another.
 absl::Status CheckTogether(const Config& config) {
   if (config.tls_cert_file.empty() != config.tls_key_file.empty()) {
     return Problem(config.tls_cert_file.empty() ? "--tls-cert-file" : "--tls-key-file",
@@ -230,7 +230,7 @@ absl::Status CheckTogether(const Config& config) {
   if (config.core.submit_soft_timeout > config.late_answer_timeout) {
     return Problem("--submit-soft-timeout", "must not be longer than --late-answer-timeout");
   }
-  // What reconciliation relies on: a POST that has created nothing by then never will.
+  // Reconciliation relies on this: a POST that has created nothing by then never will.
   if (config.core.submit_soft_timeout + config.late_answer_timeout > absl::Minutes(14)) {
     return Problem("--late-answer-timeout",
                    "together with --submit-soft-timeout it must not exceed 14m");
@@ -253,7 +253,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(
     const std::vector<std::string>& arguments,
     const std::map<std::string, std::string>& environment) {
   const std::vector<Setting> settings = AllSettings();
-  // Help is wanted most when something is wrong.
+  // --help works although other settings are wrong: that is when it is needed most.
   for (const std::string& argument : arguments) {
     if (argument == "--help" || argument == "-h") return CommandLine{{}, HelpText(settings)};
     if (argument == "--version") return CommandLine{{}, VersionLine() + "\n"};

@@ -75,7 +75,7 @@ struct Config {
   core::Options core;
 };
 
-// What the command line asks for: to serve with `config`, or to print `text` and be done.
+// The command line's wish: to serve with `config`, or to print `text` and be done.
 struct CommandLine {
   Config config;
   std::optional<std::string> text;  // --help, --version
@@ -92,7 +92,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
 // Every setting as text, in the order of --help, without secrets.
 core::LogFields DescribeConfig(const Config& config);
 
-// What is allowed but deserves a look, one line each.
+// Warnings about values that are allowed but risky, one line each.
 std::vector<std::string> ConfigWarnings(const Config& config);
 
 }  // namespace dreamgate::app

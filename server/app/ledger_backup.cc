@@ -30,7 +30,7 @@ fs::path RealPath(const std::string& ledger_path) {
   return error ? fs::path(ledger_path) : real;
 }
 
-// What follows the prefix in the name of a copy, or of what SQLite keeps beside one while it writes.
+// Whether `text` ends the name of a copy, or of a file that SQLite keeps beside one while it writes.
 bool IsCopysEnding(absl::string_view text) {
   if (text.size() < kTokenLength) return false;
   const absl::string_view token = text.substr(0, kTokenLength);

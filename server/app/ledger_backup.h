@@ -22,7 +22,7 @@ class LedgerBackup {
   // `ledger_path` exists. Borrows `random`.
   LedgerBackup(const std::string& ledger_path, CopyLedger copy_ledger, core::Random& random);
 
-  // Removes the copies that a process left behind which died while it was making them. Only for
+  // Removes the copies of a process that died while it was making them. Only for
   // whoever holds the ledger's lock: another process may be making one.
   void RemoveLeftovers() const;
 

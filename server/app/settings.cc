@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kMany = 10'000'000;
 
-// Where in a Config a value lives.
+// The place of a value in a Config.
 template <typename T>
 using Place = T& (*)(Config&);
 

@@ -19,8 +19,8 @@ namespace {
 constexpr size_t kSha256Bytes = 32;
 using Digest = std::array<unsigned char, kSha256Bytes>;
 
-// These operations fail only if OpenSSL is broken, out of memory or without entropy. No caller can
-// do anything about it, and going on without would be unsafe.
+// Ends the process unless `ok`. OpenSSL's operations fail only if it is broken, out of memory or without
+// entropy. No caller can do anything about that, and going on would be unsafe.
 void Require(bool ok, const char* what) {
   if (ok) return;
   std::fprintf(stderr, "dreamgate: fatal: %s\n", what);

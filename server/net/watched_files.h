@@ -29,9 +29,10 @@ class WatchedFiles {
   // Looks now. Reading comes after looking, so that a change in between is seen later.
   void Look();
 
-  // What was read after the last look is in use.
+  // Says that the content read after the last look is in use.
   void Accept();
-  // It cannot be used, so the next look will find a change. True: this problem has not been told yet.
+  // Says that the content cannot be used, so the next look will find a change. True: this problem has
+  // not been reported yet.
   bool Refuse(const absl::Status& problem);
 
  private:

@@ -1,4 +1,4 @@
-// What happened, as Prometheus metrics: the core's Events port in production, which passes log events
+// Prometheus metrics: the core's Events port in production, which counts events and passes log events
 // on to EventLog. Owned by app, outlives everything that reports; safe from any thread. Handles of what is
 // counted often are looked up once, when this object is made.
 #ifndef DREAMGATE_SERVER_TELEMETRY_METRICS_H_

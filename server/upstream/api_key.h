@@ -46,7 +46,7 @@ class ApiKey {
   };
 
   ApiKey() = default;
-  // What is in the file now becomes the key, if it is one.
+  // Reads the key from the file; the former key stays if the file holds none.
   absl::Status ReadSource();
   void RereadSource();
 

@@ -30,7 +30,7 @@ struct ConnectionOptions {
   size_t buffer_limit = size_t{64} << 10;  // bytes of a header, or of one chunk header
 };
 
-// What became of one exchange.
+// The result of one exchange.
 struct ExchangeResult {
   std::optional<wavespeed::HttpAnswer> answer;  // set: complete
   std::string problem;                          // if there is no answer

@@ -78,7 +78,7 @@ class WaveSpeedClient : public core::Upstream {
   UpstreamHealth Health() const;
 
  private:
-  // What requests are made and answers judged with; shared with the completions, which may outlive
+  // The state that makes requests and judges answers; shared with the completions, which may outlive
   // the client.
   struct Shared;
 

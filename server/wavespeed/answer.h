@@ -1,5 +1,5 @@
-// What an HTTP answer of WaveSpeed means for us: two readable tables, one for the paid POST and one
-// for the free GET. Pure functions, any thread.
+// The meaning of WaveSpeed's HTTP answers: two readable tables, one for the paid POST and one for the
+// free GET. Pure functions, any thread.
 #ifndef DREAMGATE_SERVER_WAVESPEED_ANSWER_H_
 #define DREAMGATE_SERVER_WAVESPEED_ANSWER_H_
 

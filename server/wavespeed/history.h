@@ -15,8 +15,8 @@ namespace dreamgate::wavespeed {
 // The target of the POST. It lists, creates nothing and costs nothing.
 std::string HistoryTarget();
 
-// Its JSON body: a page of 100 tasks of `model`. `include_inputs` asks for what the tasks were to
-// make, which only some versions of the API are known to understand.
+// The POST's JSON body: a page of 100 tasks of `model`. `include_inputs` asks for the inputs of the
+// tasks, too, which only some versions of the API are known to understand.
 std::string HistoryBody(const core::HistoryQuery& query, absl::string_view model,
                         bool include_inputs);
 

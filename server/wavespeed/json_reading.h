@@ -45,7 +45,7 @@ absl::string_view ReasonMember(const boost::json::object* object, absl::string_v
 // Whether the document wraps its payload: {"code", "message", "data"}.
 bool IsEnvelope(const boost::json::object& document);
 
-// What tasks and history's items say alike: "created_at", if it fits a protobuf Timestamp, and
+// Two fields that tasks and history's items share: "created_at", if it fits a protobuf Timestamp, and
 // "status" as short text without `secrets`.
 std::optional<absl::Time> CreateTimeOf(const boost::json::object& task);
 std::string RawStatusOf(const boost::json::object& task, const std::vector<std::string>& secrets);

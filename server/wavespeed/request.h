@@ -1,4 +1,4 @@
-// What we say to WaveSpeed: bodies and request targets. Pure functions, any thread.
+// Requests to WaveSpeed: their bodies and targets. Pure functions, any thread.
 #ifndef DREAMGATE_SERVER_WAVESPEED_REQUEST_H_
 #define DREAMGATE_SERVER_WAVESPEED_REQUEST_H_
 

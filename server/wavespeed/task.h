@@ -14,7 +14,7 @@ namespace dreamgate::wavespeed {
 // envelope that carries no task.
 absl::StatusOr<core::TaskObservation> ParseTask(absl::string_view json);
 
-// What a failed task's code means. Codes we do not know are kExecutionFailed.
+// The failure that a task's code means. Codes we do not know are kExecutionFailed.
 core::FailureCode FailureCodeOf(int upstream_code);
 
 // Whether the same request, submitted anew, may well succeed.

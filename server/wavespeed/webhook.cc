@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kLongestId = 256;
 constexpr size_t kLongestTimestamp = 12;  // digits: tens of thousands of years
 
-// Digits alone: what a number parser forgives (signs, spaces) is signed as it stands by nobody.
+// Digits alone: a number parser also takes signs and spaces, but upstream signs no such text.
 std::optional<absl::Time> TimestampOf(absl::string_view text) {
   const bool digits = std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_isdigit(static_cast<unsigned char>(c));

@@ -39,7 +39,7 @@ enum class WebhookVerdict {
 WebhookVerdict JudgeWebhook(const SignedWebhook& webhook, const std::vector<std::string>& secrets,
                             absl::Time now);
 
-// What a webhook is evidence of: that this task exists. What it has come to is for a GET to say.
+// A webhook proves only that this task exists. A GET tells the task's state.
 struct Webhook {
   std::string upstream_id;  // safe in a path
   std::string raw_status;   // short text for people; may be empty

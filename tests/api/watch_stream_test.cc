@@ -329,7 +329,7 @@ class AsyncTransport : public StreamWriter {
   void Answer(WatchStream& stream) {
     if (write_pending_.exchange(false)) stream.WriteDone(true);
   }
-  // Its last reaction.
+  // The transport's last reaction.
   void Die(WatchStream& stream) {
     stream.Done();
     done_ = true;
@@ -487,7 +487,7 @@ TEST(FanOutTest, KeepsEveryRuleOfAStreamUnderThreadsThatRace) {
       std::this_thread::yield();
     }
   });
-  // This thread is the loop.
+  // The test's thread is the loop.
   for (const auto& watcher : watchers) watcher->Begin(Log(1), 0);
   for (int length = 2; length <= kLogs; ++length) {
     host.fan_out.Advance(Log(length, length == kLogs), watchers);

@@ -63,7 +63,7 @@ class OccupiedPort {
 
 class AppTest : public ::testing::Test {
  protected:
-  // What a start needs to succeed, followed by `more`. Nothing ever leaves this machine.
+  // The arguments that a start needs to succeed, followed by `more`. Nothing ever leaves this machine.
   Arguments Serving(const Arguments& more = {}) const {
     Arguments arguments = {"--listen-address=127.0.0.1:0",
                            "--admin-address=127.0.0.1:0",

@@ -41,7 +41,7 @@ class Crowd {
   // Returns when the server has answered all.
   void Open(const v1::WatchPredictionRequest& request, int streams);
 
-  // These wait two minutes at most.
+  // The waits end after two minutes: the bench dies.
   void WaitForUpdates(int64_t per_stream) const;
   void WaitForUpdatesOfAll(int64_t updates) const;
   void WaitForEnd() const;

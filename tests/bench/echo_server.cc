@@ -42,7 +42,7 @@ using boost::system::error_code;
 
 constexpr char kTarget[] = "/api/v3/bytedance/dreamina-v3.0-pro/text-to-video";
 
-// What waits for an answer from upstream.
+// A call that waits for an answer from upstream.
 struct Call {
   std::string prompt;
   v1::SubmitVideoResponse* response;

@@ -226,8 +226,8 @@ class Witness final : public Crowd::Observer {
     bool updated = false;
   };
 
-  // What the heartbeats of one prediction gave for "upstream last answered", and when last during the
-  // hold. Before and after it they wait for their turn among thousands of other messages.
+  // The values of "upstream last answered" in the heartbeats of one prediction, and the time of the last
+  // one during the hold. Before and after the hold, heartbeats wait behind thousands of other messages.
   struct Told {
     std::mutex mutex;
     std::map<absl::Time, absl::Time> by_observed;

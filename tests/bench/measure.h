@@ -1,5 +1,5 @@
-// What the kernel says a process has used, and how figures of several rounds are shown. Used by every
-// bench: each prints its table and writes the same figures as JSON, which report.py puts together.
+// Memory and processor time of a process as the kernel counts them, and the figures of several rounds.
+// Every bench prints its table and writes the same figures as JSON, which report.py puts together.
 #ifndef DREAMGATE_TESTS_BENCH_MEASURE_H_
 #define DREAMGATE_TESTS_BENCH_MEASURE_H_
 
@@ -21,7 +21,7 @@ int64_t ResidentBytes(pid_t pid);
 // Processor time of all threads that still run.
 absl::Duration ProcessorTime(pid_t pid);
 
-// What a figure is held against. Of several rounds the median counts.
+// The limit that a figure is held against. Of several rounds the median counts.
 struct Target {
   enum class Kind {
     kNone,          // shown for comparison only

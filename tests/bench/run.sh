@@ -68,7 +68,7 @@ for part in "${parts[@]}"; do
   printf '\n--- %s (%d of %d, after %d s)\n\n' "$part" $number ${#parts[@]} $((SECONDS - began))
   status=0
   run_part "$part" "$json" || status=$?
-  # What a bench found before it failed is shown, too.
+  # A bench that fails shows the figures that it had by then.
   [ ! -s "$json" ] || written+=("$json")
   [ $status -eq 0 ] && [ -s "$json" ] || failed+=("$part")
 done

@@ -1,4 +1,4 @@
-// Where a server that was started for a bench can be reached.
+// The port of a server that was started for a bench.
 #ifndef DREAMGATE_TESTS_BENCH_SERVER_PORT_H_
 #define DREAMGATE_TESTS_BENCH_SERVER_PORT_H_
 

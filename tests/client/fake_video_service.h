@@ -36,7 +36,7 @@ grpc::Status ErrorWith(grpc::StatusCode code, const std::string& message,
 // The prediction "p1" as of `sequence`, with the history that the usual life would have.
 v1::Prediction PredictionAt(int64_t sequence, v1::PredictionState state);
 
-// What a watch script has in hand.
+// The stream as a watch script sees it.
 class FakeWatchStream {
  public:
   FakeWatchStream(grpc::ServerContext& context,

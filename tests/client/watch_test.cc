@@ -46,7 +46,7 @@ class WatchTest : public testing::Test {
     grpc::Status status;
   };
 
-  // Whatever the server does, a caller is shown nothing that breaks the watch guarantees.
+  // Watches to the end and validates: no server can make the client break the watch guarantees.
   Seen WatchAll(WatchOptions options = {}) {
     fakes::WatchValidator validator(options.after_sequence);
     Watch watch = client().Watch("p1", std::move(options));

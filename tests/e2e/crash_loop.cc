@@ -219,7 +219,7 @@ class Episode {
     Restart();
     load.Stop();
     if (history_ == History::kLying) {
-      // What was hidden for too long is there now, and the next start asks for it.
+      // Tasks that were hidden for too long are shown now, and the next start asks for them.
       world_.simulator().SetHistory(simulator::HistoryInput::kAlways, absl::ZeroDuration());
     }
     world_.KillServer();

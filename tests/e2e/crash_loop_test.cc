@@ -60,7 +60,7 @@ bool TaskExists(CrashWorld& world, const std::string& request_id) {
       [&] { return world.simulator().TasksCreatedForPrompt(PromptOf(request_id)) > 0; }, kPatience);
 }
 
-// Its one slot is taken by another submission, whose answer takes a while.
+// Another submission, whose answer takes a while, holds the server's only slot.
 Scene Queued() {
   Scene scene;
   scene.options.server_arguments = {"--max-submits-in-flight=1"};
@@ -109,7 +109,7 @@ Scene Orphaned() {
   return scene;
 }
 
-// What was given up for want of evidence is found by the next server, which can read history again.
+// The next server can read history again and finds the task that was given up for want of evidence.
 Scene Blind() {
   Scene scene;
   scene.options.unresolved_timeout = absl::Milliseconds(500);

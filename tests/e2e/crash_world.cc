@@ -21,7 +21,7 @@
 namespace dreamgate::e2e {
 namespace {
 
-// What a busy machine may add to any limit.
+// The delay that a busy machine may add to any limit.
 constexpr absl::Duration kSlack = absl::Seconds(5);
 constexpr absl::Duration kCallTimeout = absl::Seconds(10);
 
@@ -56,7 +56,7 @@ std::string ErrorText(const grpc::Status& status) {
   return absl::StrCat(static_cast<int>(status.error_code()), " ", client::Decode(status).reason);
 }
 
-// What ended an UNRESOLVED state.
+// The evidence that ended an UNRESOLVED state.
 std::string EvidenceOf(const v1::Prediction& prediction, const v1::HistoryEntry& next) {
   switch (next.source()) {
     case v1::TRANSITION_SOURCE_SUBMIT_ANSWER: return "late answer";
@@ -284,7 +284,7 @@ void CrashWorld::Violate(std::string what) {
 std::vector<std::string> CrashWorld::Settle() {
   for (std::thread& caller : callers_) caller.join();
   callers_.clear();
-  // Nobody else is left.
+  // No other thread uses the world from here on.
   for (auto& [request_id, submission] : submissions_) SettleSubmission(request_id, submission);
   totals_.request_ids = submissions_.size();
   JudgeStreams();
@@ -299,7 +299,7 @@ void CrashWorld::SettleSubmission(const std::string& request_id, Submission& sub
     totals_.duplicates += submission.final.tasks - options_.tasks_at_most;
     Violate(absl::StrCat(request_id, " created ", submission.final.tasks, " tasks"));
   }
-  // Whoever asks again is told what was said before. Errors that freed the request_id are not asked for
+  // A caller that asks again gets the same answer. After an error that freed the request_id nobody asks
   // again: that would be a new submission.
   if (!submission.prediction_id.empty() || submission.remembered) {
     const v1::SubmitVideoRequest request = Request(request_id, submission.prompt);
@@ -342,7 +342,7 @@ void CrashWorld::JudgeUnresolved(const std::string& request_id, const v1::Predic
   }
 }
 
-// What watchers saw in many pieces is what has happened.
+// Compares what watchers saw in many pieces with what has happened.
 void CrashWorld::JudgeStreams() {
   std::map<std::string, const v1::Prediction*> predictions;
   for (const auto& [request_id, submission] : submissions_) {

@@ -38,7 +38,7 @@ struct CrashWorldOptions {
   absl::Duration patience = absl::Seconds(60);
 };
 
-// What the last callers of one request_id were told.
+// The answer that the last callers of one request_id got.
 struct FinalAnswer {
   std::string prediction_id;  // empty: an error
   std::string reason;         // of the error
@@ -101,7 +101,7 @@ class CrashWorld {
   const CrashTotals& totals() const { return totals_; }
 
  private:
-  // What is known of one request_id from its answers.
+  // The knowledge about one request_id from its answers.
   struct Submission {
     std::string prompt;
     std::string prediction_id;

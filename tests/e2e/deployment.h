@@ -1,4 +1,4 @@
-// The whole of it on one machine: the simulator in this process, the real server program beside it,
+// A whole deployment on one machine: the simulator in this process, the real server program beside it,
 // and real client channels.
 #ifndef DREAMGATE_TESTS_E2E_DEPLOYMENT_H_
 #define DREAMGATE_TESTS_E2E_DEPLOYMENT_H_
@@ -38,7 +38,7 @@ inline constexpr auto kProcessing = v1::PREDICTION_STATE_PROCESSING;
 inline constexpr auto kCompleted = v1::PREDICTION_STATE_COMPLETED;
 inline constexpr auto kFailed = v1::PREDICTION_STATE_FAILED;
 
-// For what nothing announces: polls until `condition` holds. False: it has not within `timeout`.
+// Polls until `condition` holds, for conditions that nothing announces. False: `timeout` has passed.
 bool Eventually(const std::function<bool()>& condition, absl::Duration timeout = kPatience);
 
 absl::Time TimeOf(const google::protobuf::Timestamp& time);

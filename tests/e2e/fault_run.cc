@@ -125,7 +125,7 @@ class Run {
   int Finish() {
     const absl::Time start = absl::Now();
     for (uint64_t round = 1; round <= arguments_.rounds; ++round) {
-      // What follows is the soak.
+      // The soak begins here.
       if (round == arguments_.restarts + 1 && !arguments_.short_pace) world_.FillMemory();
       PlayRound(round);
     }

@@ -360,10 +360,10 @@ void FaultWorld::EndOutage(const std::vector<Submission>& submissions) {
 // The server has to let go of the streams that are not read. Their callers do not notice, give up on
 // them and see the rest on another stream.
 //
-// They cannot notice: a client's transport shows the end of a stream only when all that came before
-// it has been taken. A server that breaks a stream sends trailers with CANCELLED, an orderly end,
-// which waits there behind the piece of an update that nobody takes. Only a stream that is reset, or
-// a connection that is lost before, drops that piece.
+// Stalled callers cannot notice that the server lets go: a client's transport shows the end of a stream
+// only when it has taken all that came before. A server that breaks a stream sends trailers with
+// CANCELLED, an orderly end, which waits behind the piece of an update that nobody takes. Only a stream
+// that is reset, or a connection that is lost before, drops that piece.
 void FaultWorld::AwaitStalled(WatchCrowd& crowd, SceneReport& report) {
   bool let_go = false;
   if (options_.pace.awaits_stall_timer && crowd.WaitForOthers(absl::ZeroDuration())) {

@@ -50,7 +50,7 @@ struct FaultWorldOptions {
   int stalled_percent = 5;     // of the watchers stop reading, half of them for ever
 };
 
-// What one scene has shown.
+// The result of one scene.
 struct SceneReport {
   WatchCrowdTotals watched;
   double gets_per_video = 0;

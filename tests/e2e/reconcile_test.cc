@@ -1,5 +1,5 @@
-// What becomes of a submission whose outcome is unknown, against the real server program and upstream's
-// history as the simulator shows it. Every test ends by counting the tasks that upstream has billed.
+// Submissions whose outcome is unknown, against the real server program and upstream's history as the
+// simulator shows it. Every test ends by counting the tasks that upstream has billed.
 #include <signal.h>
 
 #include <functional>

@@ -18,7 +18,7 @@ class TcpProxy {
   TcpProxy& operator=(const TcpProxy&) = delete;
 
   int port() const { return port_; }
-  // Where connections made from now on lead to. 0: nowhere, they are closed at once.
+  // Leads new connections to `port`. 0: closes them at once.
   void SetTarget(int port);
   // Breaks about `percent` of the connections, whatever they are doing: half with a reset, half with
   // an orderly close in the midst of what is being said. `seed` chooses.

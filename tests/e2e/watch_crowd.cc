@@ -145,7 +145,7 @@ class WatchCrowd::Watcher {
 class WatchCrowd::Watcher::Stream final
     : public grpc::ClientReadReactor<v1::WatchPredictionResponse> {
  public:
-  // What will go wrong on the caller's side.
+  // The faults on the caller's side.
   struct Plan {
     int cancel_after = -1;  // messages; -1: never
     int stall_after = -1;   // messages

@@ -238,7 +238,7 @@ TEST(WatchPositionTest, OfAForgottenPredictionAllAreNotFound) {
 
   Server server(folder, upstream->base_url(), {});
   const auto stub = server.Stub();
-  // It may have been read, and kept in memory, just before it is forgotten.
+  // A start may keep the prediction in memory for a moment before it is forgotten.
   ASSERT_TRUE(Eventually([&] {
     Stream watch(*stub, predictions[0].id(), 0);
     EXPECT_TRUE(watch.WaitForEnd());

@@ -80,7 +80,7 @@ class WebhookTest : public ::testing::Test {
     upstream().SetWebhookBehavior(behavior);
   }
 
-  // What the server answered to the first `count` deliveries.
+  // The server's answers to the first `count` deliveries.
   std::vector<int> Answers(size_t count) {
     EXPECT_TRUE(upstream().WaitForWebhookAttempts(count, kPatience));
     std::vector<int> statuses;

@@ -61,7 +61,7 @@ class FakeWatcher final : public core::Watcher {
     for (const core::Prediction& update : updates) seen.push_back(update.state);
     return seen;
   }
-  // What was violated of the watch guarantees and of the port's rules; empty: nothing.
+  // The violations of the watch guarantees and of the port's rules; empty: there are none.
   std::vector<std::string> violations() const {
     std::vector<std::string> all = validator.violations();
     all.insert(all.end(), broken_rules.begin(), broken_rules.end());

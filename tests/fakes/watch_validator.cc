@@ -147,7 +147,7 @@ void WatchValidator::Resumable(const SeenUpdate& update) {
   }
 }
 
-// What was shown is never withdrawn: neither by a stream that begins further back, nor by the history.
+// A transition that was shown is never withdrawn: no stream begins before it, no history contradicts it.
 void WatchValidator::Durable(const SeenUpdate& update) {
   if (!begun_ && !position_ && update.sequence < shown_before_) {
     Violate("Durable", absl::StrCat("the current state is ", Name(update), ", but ", shown_before_,

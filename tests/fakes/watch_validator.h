@@ -28,14 +28,14 @@ struct SeenUpdate {
 
 SeenUpdate Seen(const core::Prediction& update);
 
-// What all streams of a world have shown of its predictions.
+// The updates that all streams of a world have shown.
 class ShownUpdates {
  public:
   // 0: nothing yet.
   int64_t LastSequence(const std::string& prediction_id) const;
   // Notes the update. Returns as what it was shown first: the update itself, or another one.
   SeenUpdate FirstShown(const SeenUpdate& update);
-  // What was shown of the prediction and has not happened, as its history says by `now`; a line each.
+  // The transitions that were shown and that the history of `now` does not have; a line each.
   std::vector<std::string> MissingFrom(const SeenUpdate& now) const;
 
  private:
@@ -59,7 +59,7 @@ class WatchValidator {
   // The position to resume after.
   std::optional<int64_t> last_sequence() const;
   const std::vector<SeenUpdate>& seen() const { return seen_; }
-  // What was violated, one line each, which begins with the guarantee; empty: all guarantees held.
+  // The violations, one line each, which begins with the guarantee; empty: all guarantees held.
   const std::vector<std::string>& violations() const { return violations_; }
 
  private:

@@ -1,4 +1,4 @@
-// What the fuzzers share: a broken promise ends the process, so that libFuzzer keeps the input.
+// The check that the fuzzers share: a broken promise ends the process, so that libFuzzer keeps the input.
 #ifndef DREAMGATE_TESTS_FUZZ_CHECK_H_
 #define DREAMGATE_TESTS_FUZZ_CHECK_H_
 

@@ -81,7 +81,7 @@ const json::array* ListIn(const json::value& document) {
   return items == nullptr ? nullptr : items->if_array();
 }
 
-// What must be there, going by the JSON itself.
+// Checks that all tasks in the JSON itself are in `page`.
 void CheckNothingIsDropped(const HttpAnswer& answer, const core::HistoryPage& page) {
   json::error_code error;
   const json::value document = json::parse(answer.body, error);

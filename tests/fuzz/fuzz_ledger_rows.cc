@@ -299,7 +299,7 @@ class Ledger {
       }
     }
     Sql raw(vfs_.name());
-    // What is stored may be anything: also NULL.
+    // A stored value may be anything, also NULL.
     raw.Run(
         "PRAGMA writable_schema = ON;"
         "UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE type = 'table';"
@@ -338,7 +338,7 @@ class Ledger {
     raw.Run(restore);
     for (size_t i = 0; i < kMostMutations && !input.empty(); ++i) raw.Mutate(TakeLine(input));
     raw.Run("COMMIT");
-    // What the numbers are that must come back, and nothing else.
+    // The numbers that must come back, and nothing else.
     numbers_.clear();
     damaged_.clear();
     for (const auto& row : raw.Rows("SELECT tenant, prediction_id, state, sequence, aspect_ratio, "

@@ -1,4 +1,4 @@
-// What an operator writes: URLs and the values of settings. What is accepted must be within its
+// URLs and values of settings as an operator writes them. A value that is accepted must be within its
 // bounds, free of surprises, and mean the same when it is written out and read again. The first line
 // of the input selects the parser, the rest is the text.
 #include <algorithm>
@@ -61,7 +61,7 @@ void TryDuration(const std::string& text) {
   const absl::StatusOr<absl::Duration> duration = app::ParseDuration(text, least, most);
   if (!duration.ok()) return;
   Check(*duration >= least && *duration <= most, "a duration is within its bounds", text);
-  // What is shown is rounded, so only what was shown once stays as it is.
+  // Showing rounds a value. Showing it once more must not change it.
   const std::string shown = app::ShowDuration(*duration);
   const absl::StatusOr<absl::Duration> again = app::ParseDuration(shown, least, most);
   Check(again.ok() && app::ShowDuration(*again) == shown, "a shown duration can be read", shown);

@@ -131,8 +131,8 @@ void CheckRefusal(const Input& input, const web::WebhookRefusal& refusal) {
   }
 }
 
-// Whatever the body is: signed and sent as it should be, only the body itself can be at fault; and
-// one more byte makes it forged.
+// Signs and sends any body correctly: only the body itself can then be at fault. One more byte makes it
+// forged.
 void CheckBody(const Input& fuzzed) {
   Input input;
   input.method = "POST";

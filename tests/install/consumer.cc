@@ -1,4 +1,4 @@
-// What a user of the installed library writes first: make a client, submit, look at the error.
+// The first program of a user of the installed library: make a client, submit, look at the error.
 #include <dreamgate/client/request_id.h>
 #include <dreamgate/client/version.h>
 #include <dreamgate/client/video_client.h>

@@ -79,7 +79,7 @@ class Backend {
   bool WaitUntil(const std::function<bool()>& condition, absl::Duration timeout);
 
  private:
-  // This machine's time, never stepping: timers and schedules agree on it.
+  // Monotonic time of this machine: timers and schedules agree on it.
   absl::Time Now() const;
   WirePlan HandleLocked(const Request& request, absl::Time now);
   void ScheduleNewWebhooksLocked(absl::Time now);

@@ -16,7 +16,7 @@ class Backend;
 Answer HandleControl(const Request& request, Backend& backend);
 // The input of a submission with only a prompt and perhaps a seed.
 std::string InputJson(const std::string& prompt, std::optional<int32_t> seed = std::nullopt);
-// What HandleControl understands, for --help.
+// The requests that HandleControl understands, for --help.
 std::string ControlHelp();
 
 }  // namespace dreamgate::simulator

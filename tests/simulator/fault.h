@@ -1,5 +1,5 @@
-// What can go wrong on the way to WaveSpeed: which requests a fault meets, and what it does to them.
-// FaultTable has no lock: the Backend owns it and guards it.
+// Faults on the way to WaveSpeed: the requests that a fault meets, and its effect on them. FaultTable has
+// no lock: the Backend owns it and guards it.
 #ifndef DREAMGATE_TESTS_SIMULATOR_FAULT_H_
 #define DREAMGATE_TESTS_SIMULATOR_FAULT_H_
 
@@ -42,7 +42,7 @@ enum class FaultAction {
 };
 
 struct Fault {
-  // Which requests: all of these must hold; empty matches everything.
+  // The requests it meets: all of these must hold; empty matches everything.
   std::string method = {};
   std::string path_prefix = {};    // of the target
   std::string task_id = {};        // somewhere in the target

@@ -40,7 +40,7 @@ struct Answer {
   std::size_t file_length = 0;
 };
 
-// What the connection does with one request.
+// The connection's plan for one request.
 struct WirePlan {
   enum class End {
     kKeepAlive,

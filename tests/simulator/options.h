@@ -14,7 +14,7 @@ namespace dreamgate::simulator {
 // Whether history items carry the task's `input`; kWhenAsked: if the question says `include_inputs`.
 enum class HistoryInput { kAlways, kNever, kWhenAsked };
 
-// What happens to each webhook delivery. The default is a correct, prompt, single one.
+// The fate of each webhook delivery. The default is a correct, prompt, single one.
 struct WebhookBehavior {
   bool silent = false;              // never delivered
   int copies = 1;                   // how often each delivery is sent, at once

@@ -23,7 +23,7 @@ class RestApi {
 
   // `now` by this machine's clock. A request that should never have been sent adds to `violations()`.
   Answer Handle(const Request& request, absl::Time now);
-  // What Handle would say to a valid request of this kind, without any effect.
+  // The answer that Handle would give to a valid request of this kind, without any effect.
   Answer WithoutEffect() const;
   // The bare task object that a webhook carries.
   std::string WebhookBody(const Task& task, absl::Time now) const;

@@ -1,4 +1,4 @@
-// Which connection carries which request: reuse, early eviction, freshness, limits.
+// The choice of a connection for a request: reuse, early eviction, freshness, limits.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

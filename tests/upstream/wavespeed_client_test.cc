@@ -1,4 +1,4 @@
-// What the client sends, and how it takes every kind of answer and every way of not getting one.
+// The client's requests, and its reading of every kind of answer and of every way of not getting one.
 #include "server/upstream/wavespeed_client.h"
 
 #include <gmock/gmock.h>

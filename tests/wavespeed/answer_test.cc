@@ -1,4 +1,4 @@
-// What each kind of answer means, row by row, for the paid POST and for the free GET.
+// The meaning of each kind of answer, row by row, for the paid POST and for the free GET.
 #include "server/wavespeed/answer.h"
 
 #include <gmock/gmock.h>

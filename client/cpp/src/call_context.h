@@ -1,4 +1,4 @@
-// What every call carries: the bearer token and the client's name. Safe from any thread.
+// The metadata of every call: the bearer token and the client's name. Safe from any thread.
 #ifndef DREAMGATE_CLIENT_CPP_SRC_CALL_CONTEXT_H_
 #define DREAMGATE_CLIENT_CPP_SRC_CALL_CONTEXT_H_
 

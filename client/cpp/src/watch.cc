@@ -157,7 +157,7 @@ std::optional<WatchEvent> Watch::Core::OnMessage(v1::WatchPredictionResponse mes
       backoff_.Reset();
       return std::move(*message.mutable_heartbeat());
     case v1::WatchPredictionResponse::kReconnect: {
-      // Asked for, so no failure: the server's delay, not ours, and the backoff starts afresh.
+      // The server asked for this, so it is no failure: its delay counts, and the backoff starts afresh.
       stream_.reset();
       backoff_.Reset();
       const nanoseconds delay = ToChrono(message.reconnect().retry_delay());

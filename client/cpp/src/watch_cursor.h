@@ -1,5 +1,6 @@
-// Where a watch stands, and what each message and each end of a stream means there: the rules of the
-// contract without streams, threads or time. Owned by a Watch, entered by the thread in Next().
+// The position of a watch, and the meaning of each message and each end of a stream at that position:
+// the rules of the contract without streams, threads or time. Owned by a Watch, entered by the thread
+// in Next().
 #ifndef DREAMGATE_CLIENT_CPP_SRC_WATCH_CURSOR_H_
 #define DREAMGATE_CLIENT_CPP_SRC_WATCH_CURSOR_H_
 

@@ -268,7 +268,7 @@ Picture PictureOf(const std::vector<Report>& reports) {
   return picture;
 }
 
-// What learning, planning and asking cost the loop; the only figures here that depend on the machine.
+// The cost of learning, planning and asking on the loop; the only figures here that depend on the machine.
 void PrintCosts(int rounds) {
   const auto microseconds = [](int times, const std::function<void()>& work) {
     const auto begin = std::chrono::steady_clock::now();

@@ -18,8 +18,8 @@ struct Shape {
 
 std::vector<Shape> Shapes();
 
-// What no schedule can go below, GETs times mean delay in seconds: half the square of the integral of
-// sqrt(density x survival).
+// The least that any schedule can reach, GETs times mean delay in seconds: half the square of the
+// integral of sqrt(density x survival).
 double Optimum(const Shape& shape);
 // The same product of any fixed interval: half the mean.
 double FixedProduct(const Shape& shape);

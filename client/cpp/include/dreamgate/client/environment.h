@@ -15,7 +15,7 @@ class Environment {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  // What a thread waits for; a simulated clock may jump over the second kind.
+  // The reason to wait. A simulated clock may jump over a wait before a retry.
   enum class Wait { kForMessage, kBeforeRetry };
 
   virtual ~Environment() = default;

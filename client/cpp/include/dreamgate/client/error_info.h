@@ -1,5 +1,5 @@
-// What an error of the service says beyond its code and message, decoded from the google.rpc details
-// it carries. Plain values; safe from any thread.
+// The google.rpc details of an error of the service, decoded: all that it says beyond its code and
+// message. Plain values; safe from any thread.
 #ifndef DREAMGATE_CLIENT_ERROR_INFO_H_
 #define DREAMGATE_CLIENT_ERROR_INFO_H_
 

@@ -48,7 +48,7 @@ enum class AfterWatchError {
   kGiveUp,   // final
 };
 
-// What the end of a watch stream with the error `status`, not caused by the caller, calls for.
+// Decides what to do after a watch stream has ended with the error `status`, not caused by the caller.
 AfterWatchError DecideAfterWatchError(const grpc::Status& status);
 
 }  // namespace dreamgate::client
