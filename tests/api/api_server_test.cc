@@ -405,7 +405,7 @@ TEST_F(ApiServerTest, AVideoIsSubmittedWatchedToItsEndReadAndListed) {
   EXPECT_EQ(events_["SubmitVideo OK"], 2);
 }
 
-TEST_F(ApiServerTest, PagesHangTogether) {
+TEST_F(ApiServerTest, PagesFollowOneAnotherWithoutGaps) {
   Start();
   const std::string older = SubmitOne("request-1");
   PassTime(absl::Seconds(1));
@@ -755,7 +755,7 @@ TEST_F(StalledReaderTest, IsEndedWhenItDoesNotReadTheEnd) {
   EXPECT_TRUE(EndsStalled());
 }
 
-TEST_F(StalledReaderTest, IsEndedWhenItDoesNotReadWhatIsOver) {
+TEST_F(StalledReaderTest, IsEndedWhenItDoesNotReadAPredictionThatHasEnded) {
   Start();
   const std::string id = SubmitOne();
   CompleteAll();

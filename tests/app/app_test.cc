@@ -154,7 +154,7 @@ TEST_F(AppTest, AMissingKeyFileStopsTheStart) {
               HasSubstr("--api-key-file"));
 }
 
-TEST_F(AppTest, AKeyThatIsNoneStopsTheStart) {
+TEST_F(AppTest, AnUnusableKeyStopsTheStart) {
   EXPECT_THAT(Refusal(Serving({"--api-key-file=" + folder_.Write("empty", "\n")})),
               HasSubstr("--api-key-file"));
   EXPECT_THAT(Refusal(Serving(), {}), HasSubstr("WAVESPEED_API_KEY"));

@@ -250,7 +250,7 @@ TEST(ConfigTest, TheCommandsOwnVariablesArePassedOver) {
   EXPECT_TRUE(line.ok()) << line.status();
 }
 
-TEST(ConfigTest, WhatKubernetesSetsForAServiceOfOurNameIsPassedOver) {
+TEST(ConfigTest, VariablesThatKubernetesSetsForAServiceOfOurNameArePassedOver) {
   const auto line = Parse({}, {{"DREAMGATE_SERVICE_HOST", "10.0.0.1"},
                                {"DREAMGATE_SERVICE_PORT", "50051"},
                                {"DREAMGATE_SERVICE_PORT_GRPC", "50051"},
@@ -461,7 +461,7 @@ TEST(ConfigTest, PlainHttpToAnotherMachineIsWarnedOf) {
   EXPECT_THAT(warnings("https://example.com"), IsEmpty());
 }
 
-TEST(ConfigTest, AnOpenDoorIsWarnedOf) {
+TEST(ConfigTest, AServerThatLetsEverybodyInIsWarnedOf) {
   const auto line = Parse({});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_THAT(ConfigWarnings(line->config), ElementsAre(HasSubstr("--callers-file")));

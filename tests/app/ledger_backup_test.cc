@@ -97,7 +97,7 @@ TEST_F(LedgerBackupTest, BehindASymbolicLinkTheCopyLiesOnTheLedgersOwnDisk) {
   EXPECT_THAT(path_, StartsWith(std::filesystem::canonical(ledger_path_).string() + ".backup-"));
 }
 
-TEST_F(LedgerBackupTest, WhatADeadProcessLeftIsRemovedAndNothingElse) {
+TEST_F(LedgerBackupTest, TheCopiesOfADeadProcessAreRemovedAndNothingElse) {
   const std::string token(32, 'a');
   for (const std::string& left :
        {"ledger.db.backup-" + token, "ledger.db.backup-" + token + "-journal",

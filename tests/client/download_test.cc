@@ -141,7 +141,7 @@ TEST_F(DownloadTest, AHostThatCannotBeReachedFails) {
   ExpectFailed(Fetch("http://127.0.0.1:1/v"), "cannot connect to 127.0.0.1:1");
 }
 
-TEST_F(DownloadTest, AnAddressThatIsNoneFailsAtOnce) {
+TEST_F(DownloadTest, AMalformedAddressFailsAtOnce) {
   ExpectFailed(Fetch("file:///etc/passwd"), "not an http");
 }
 

@@ -30,7 +30,7 @@ TEST(OutputFilesTest, AnIdFromTheServerCannotLeadOutOfTheFolder) {
   EXPECT_EQ(OutputFiles("", "", 1), Files{"./_.mp4"});
 }
 
-TEST(OutputFilesTest, WhatCannotWorkIsFoundBeforeAnythingIsPaidFor) {
+TEST(OutputFilesTest, AnOutputThatCannotWorkIsRefusedBeforeAnythingIsPaidFor) {
   const fakes::TemporaryFolder folder;
   folder.Write("there", "x");
   EXPECT_EQ(CheckOutput("", false), "");

@@ -18,7 +18,7 @@ TEST(UrlTest, AnAddressIsSplitIntoItsParts) {
   EXPECT_EQ(Text(ParseUrl("http://[::1]:81/x")), "http ::1 81 /x");
 }
 
-TEST(UrlTest, WhatCannotBeFetchedSafelyIsRefused) {
+TEST(UrlTest, AnAddressThatCannotBeFetchedSafelyIsRefused) {
   for (const char* text : {"", "ftp://h/x", "h/x", "http://", "http://user:secret@h/",
                            "http://h/a b", "http://h/\r\nX: y", "http://h:99999/", "http://h:/",
                            "http://[::1/x", "http://a:b:c/", "http://[::1]x/"}) {

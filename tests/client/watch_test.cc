@@ -371,7 +371,7 @@ TEST_F(WatchTest, GivesUpWithTheLastErrorOnceNothingWasReceivedForTooLong) {
             5u);  // pauses of 50, 100, 200, 400 ms, and 800 would be too much
 }
 
-TEST_F(WatchTest, ItsOwnTimeoutIsFinal) {
+TEST_F(WatchTest, TheTimeoutOfTheWatchIsFinal) {
   service_.ThenWatch([this](const v1::WatchPredictionRequest&, FakeWatchStream& stream) {
     environment_->Advance(20s);
     stream.WaitUntilCancelled();

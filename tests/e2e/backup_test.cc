@@ -131,7 +131,7 @@ TEST(BackupTest, WithoutRoomOnDiskThereIsALineAndSubmissionsGoOn) {
   EXPECT_THAT(AskForBackup(server.admin_port()).head, StartsWith("HTTP/1.1 200 OK"));
 }
 
-TEST(BackupTest, WhatACrashLeftOfACopyIsGoneAfterTheNextStart) {
+TEST(BackupTest, AnUnfinishedCopyOfACrashIsGoneAfterTheNextStart) {
   Deployment deployment;
   const std::string left =
       deployment.folder().Write("ledger.db.backup-0123456789abcdef0123456789abcdef", "half a copy");

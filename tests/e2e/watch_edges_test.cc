@@ -136,7 +136,7 @@ TEST(WatchPositionTest, EachOfManyAtOnceSeesExactlyWhatFollowsItsOwn) {
   for (const auto& [first, stream] : streams) ExpectAll(*stream, first, 4);
 }
 
-TEST(WatchPositionTest, WhatLiesBeyondIsOutOfRangeAndWhatIsNegativeIsInvalid) {
+TEST(WatchPositionTest, APositionBeyondTheEndIsOutOfRangeAndANegativeOneIsInvalid) {
   World world;
   const v1::Prediction prediction = MustSubmit(world.stub(), "id-1");
   const auto expect_refusals = [&](int64_t last) {

@@ -228,7 +228,7 @@ TEST(ShutdownTest, SigtermMovesAHundredWatchersWithinTheGraceAndExitsWithZero) {
   EXPECT_TRUE(resumed.status().ok());
 }
 
-TEST(DurabilityTest, WhatWasAcknowledgedSurvivesAKill) {
+TEST(DurabilityTest, AcknowledgedPredictionsSurviveAKill) {
   Deployment deployment;
   std::vector<std::string> ids;
   for (int i = 0; i < 20; ++i) {

@@ -339,7 +339,7 @@ TEST_F(WebhookTest, ASecretIsRotatedWithoutARestart) {
   ExpectPaid(1, 1);
 }
 
-TEST_F(WebhookTest, WhatWasDeliveredWhileTheServerWasDeadIsDeliveredAgain) {
+TEST_F(WebhookTest, AWebhookSentWhileTheServerWasDeadIsDeliveredAgain) {
   Start();
   LoseTheAnswer();
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");

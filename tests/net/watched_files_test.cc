@@ -46,7 +46,7 @@ TEST_F(WatchedFilesTest, AChangeOfAnyIsSeenButNotMoreThanOneLookASecondIsTaken) 
   EXPECT_TRUE(ChangedASecondLater(files));
 }
 
-TEST_F(WatchedFilesTest, WhatIsRefusedIsReadAgainAtTheNextLookAndToldOnce) {
+TEST_F(WatchedFilesTest, ARefusedContentIsReadAgainAtTheNextLookAndToldOnce) {
   WatchedFiles files = Watch();
   folder_.Replace("one", "bad");
   EXPECT_TRUE(ChangedASecondLater(files));

@@ -411,7 +411,7 @@ class SelfSigned {
       absl::StrCat(::testing::TempDir(), "/simulator-key-", getpid(), ".pem");
 };
 
-TEST_F(SimulatorTest, ItSpeaksTlsWithAGivenCertificate) {
+TEST_F(SimulatorTest, TheSimulatorSpeaksTlsWithAGivenCertificate) {
   const SelfSigned identity;
   Options options;
   options.tls_certificate_file = identity.certificate_path;

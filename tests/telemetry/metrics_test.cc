@@ -156,7 +156,7 @@ TEST_F(MetricsTest, DeliveriesRpcsOrphansAndPredictionsInFlightAreShown) {
   EXPECT_THAT(text, HasSubstr("dreamgate_predictions_in_flight 7\n"));
 }
 
-TEST_F(MetricsTest, WhatDecidedAnUnresolvedPredictionIsCountedByEvidence) {
+TEST_F(MetricsTest, ResolvedPredictionsAreCountedByEvidence) {
   metrics_.Reconciled("history");
   metrics_.Reconciled("history");
   metrics_.Reconciled("none");

@@ -257,7 +257,7 @@ TEST_F(ListTasksTest, AsksForInputsAgainIfLeavingThemOutWasNotTheCure) {
   EXPECT_TRUE(PageOf(List()).items.at(0).input.has_value());
 }
 
-TEST_F(ListTasksTest, TakesNoOtherRefusalForThatOne) {
+TEST_F(ListTasksTest, TakesNoOtherRefusalForARefusalOfInputs) {
   ASSERT_NO_FATAL_FAILURE(StartSimulator());
   simulator_->AddFault(
       {.path_prefix = kHistoryPath, .action = FaultAction::kStatus, .status = 400});

@@ -292,7 +292,7 @@ TEST_F(HttpsClientTest, AConnectionIdleForLongMakesRoomForAPostAtTheLimit) {
   EXPECT_TRUE(server.WaitForClientCloses(1));
 }
 
-TEST_F(HttpsClientTest, WhatWaitsTooLongIsGivenUpOneByOneInTheOrderSent) {
+TEST_F(HttpsClientTest, RequestsThatWaitTooLongAreGivenUpOneByOneInTheOrderSent) {
   RawServer server([](RawPeer& peer) {
     peer.ReadRequest();
     peer.WaitForEnd();

@@ -103,7 +103,7 @@ TEST(JudgeWebhookTest, AnotherIdOrTimestampIsNoticed) {
   EXPECT_EQ(timestamp(), WebhookVerdict::kForged);
 }
 
-TEST(JudgeWebhookTest, WhatStandsBetweenTheDotsCannotMoveAcrossThem) {
+TEST(JudgeWebhookTest, IdTimestampAndBodyCannotMoveAcrossTheDots) {
   // The same signed bytes, cut elsewhere: nothing that follows can be a body in JSON.
   const WebhookVector vector = Vector("dotted_id");  // msg.1.2
   Judged cut(vector);
@@ -186,7 +186,7 @@ TEST(JudgeWebhookTest, TheToleranceIsFiveMinutesBothWaysAndHasSharpEdges) {
   }
 }
 
-TEST(JudgeWebhookTest, WhatIsForgedIsNotCalledStale) {
+TEST(JudgeWebhookTest, AForgedWebhookIsNotCalledStale) {
   Judged judged(Vector("bare"));
   judged.now = kNow + absl::Hours(1);
   judged.secrets = {"whsec_another"};
@@ -245,7 +245,7 @@ TEST(ParseWebhookTest, AnEnvelopeIsOpened) {
   EXPECT_EQ(ParseWebhook(R"({"id":"a","data":{"id":"b"}})")->upstream_id, "a");
 }
 
-TEST(ParseWebhookTest, WhatNamesNoUsableTaskIsRefused) {
+TEST(ParseWebhookTest, ABodyThatNamesNoUsableTaskIsRefused) {
   for (const std::string& body :
        {std::string(),
         std::string("task-1"),
