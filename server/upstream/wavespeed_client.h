@@ -23,9 +23,9 @@ namespace dreamgate::upstream {
 struct WaveSpeedOptions {
   std::string base_url = "https://api.wavespeed.ai";
   std::string model = "bytedance/dreamina-v3.0-pro/text-to-video";
-  std::string ca_file;  // PEM; empty: the system's authorities
-  std::string
-      webhook_url;  // public https URL; "/" and the attempt's token follow. Empty: no webhooks
+  std::string ca_file = {};  // PEM; empty: the system's authorities
+  // Public https URL; "/" and the attempt's token follow. Empty: no webhooks.
+  std::string webhook_url = {};
   std::string user_agent = "dreamgate/0.1";
   absl::Duration connect_timeout = absl::Seconds(5);  // resolving and all addresses together
   absl::Duration tls_timeout = absl::Seconds(5);

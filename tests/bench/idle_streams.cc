@@ -21,13 +21,13 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
 #include "tests/bench/crowd.h"
+#include "tests/bench/flags.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/subject.h"
 
@@ -492,20 +492,13 @@ int Main(const Settings& settings) {
 }
 
 bool Read(int argc, char** argv, Settings& settings) {
-  if (argc % 2 == 0) return false;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = argv[i + 1];
-    bool ok = false;
-    if (name == "--minutes") ok = absl::SimpleAtod(value, &settings.minutes);
-    if (name == "--streams") ok = absl::SimpleAtoi(value, &settings.streams);
-    if (name == "--connections") ok = absl::SimpleAtoi(value, &settings.connections);
-    if (name == "--predictions") ok = absl::SimpleAtoi(value, &settings.predictions);
-    if (name == "--json") ok = !(settings.json_file = value).empty();
-    if (!ok) return false;
-  }
-  return settings.minutes > 0 && settings.streams > 0 && settings.connections > 0 &&
-         settings.predictions > 0 && settings.streams % settings.predictions == 0;
+  return ReadFlags(argc, argv,
+                   {{"--minutes", &settings.minutes},
+                    {"--streams", &settings.streams},
+                    {"--connections", &settings.connections},
+                    {"--predictions", &settings.predictions},
+                    {"--json", &settings.json_file}}) &&
+         settings.streams % settings.predictions == 0;
 }
 
 }  // namespace

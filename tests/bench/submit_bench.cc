@@ -18,12 +18,12 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
+#include "tests/bench/flags.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/server_port.h"
 #include "tests/fakes/child_process.h"
@@ -304,39 +304,20 @@ int Main(const Settings& settings) {
 
 int main(int argc, char** argv) {
   dreamgate::bench::Settings settings;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = i + 1 < argc ? argv[i + 1] : "";
-    const auto number = [&value](int& target) {
-      return absl::SimpleAtoi(value, &target) && target > 0;
-    };
-    bool ok = !value.empty();
-    if (name == "--callers") {
-      ok = number(settings.callers);
-    } else if (name == "--connections") {
-      ok = number(settings.connections);
-    } else if (name == "--submits") {
-      ok = number(settings.submits);
-    } else if (name == "--latency-submits") {
-      ok = number(settings.latency_submits);
-    } else if (name == "--rounds") {
-      ok = number(settings.rounds);
-    } else if (name == "--disk") {
-      settings.disk = value;
-    } else if (name == "--memory") {
-      settings.memory = value;
-    } else if (name == "--json") {
-      settings.json_file = value;
-    } else {
-      ok = false;
-    }
-    if (!ok) {
-      std::fprintf(stderr,
-                   "usage: submit_bench [--callers N] [--connections N] [--submits N]\n"
-                   "                    [--latency-submits N] [--rounds N] [--disk FOLDER]\n"
-                   "                    [--memory FOLDER] [--json FILE]\n");
-      return 2;
-    }
+  if (!dreamgate::bench::ReadFlags(argc, argv,
+                                   {{"--callers", &settings.callers},
+                                    {"--connections", &settings.connections},
+                                    {"--submits", &settings.submits},
+                                    {"--latency-submits", &settings.latency_submits},
+                                    {"--rounds", &settings.rounds},
+                                    {"--disk", &settings.disk},
+                                    {"--memory", &settings.memory},
+                                    {"--json", &settings.json_file}})) {
+    std::fprintf(stderr,
+                 "usage: submit_bench [--callers N] [--connections N] [--submits N]\n"
+                 "                    [--latency-submits N] [--rounds N] [--disk FOLDER]\n"
+                 "                    [--memory FOLDER] [--json FILE]\n");
+    return 2;
   }
   return dreamgate::bench::Main(settings);
 }

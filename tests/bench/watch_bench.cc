@@ -24,6 +24,7 @@
 #include "absl/time/time.h"
 #include "dreamgate/v1/video_service.grpc.pb.h"
 #include "tests/bench/crowd.h"
+#include "tests/bench/flags.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/subject.h"
 #include "tests/fakes/child_process.h"
@@ -354,27 +355,14 @@ int main(int argc, char** argv) {
     return dreamgate::bench::WatchNeighbours({argv + 2, argv + argc});
   }
   dreamgate::bench::Settings settings;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = argv[i + 1];
-    bool ok = true;
-    if (name == "--watchers") {
-      ok = absl::SimpleAtoi(value, &settings.watchers);
-    } else if (name == "--connections") {
-      ok = absl::SimpleAtoi(value, &settings.connections);
-    } else if (name == "--rounds") {
-      ok = absl::SimpleAtoi(value, &settings.rounds);
-    } else if (name == "--json") {
-      settings.json_file = value;
-    } else {
-      ok = false;
-    }
-    if (!ok) {
-      std::fprintf(
-          stderr,
-          "usage: watch_bench [--watchers N] [--connections N] [--rounds N] [--json FILE]\n");
-      return 2;
-    }
+  if (!dreamgate::bench::ReadFlags(argc, argv,
+                                   {{"--watchers", &settings.watchers},
+                                    {"--connections", &settings.connections},
+                                    {"--rounds", &settings.rounds},
+                                    {"--json", &settings.json_file}})) {
+    std::fprintf(
+        stderr, "usage: watch_bench [--watchers N] [--connections N] [--rounds N] [--json FILE]\n");
+    return 2;
   }
   return dreamgate::bench::Main(settings);
 }

@@ -10,9 +10,6 @@
 namespace dreamgate::client {
 namespace {
 
-const grpc::Status kNoScript(grpc::StatusCode::UNIMPLEMENTED,
-                             "the test has no script for this call");
-
 // Field `number` with `bytes`, for lengths below 128.
 std::string BytesField(int number, const std::string& bytes) {
   return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
@@ -119,11 +116,6 @@ std::string FakeVideoService::target() const { return "127.0.0.1:" + std::to_str
 
 void FakeVideoService::Stop() { server_->Shutdown(std::chrono::system_clock::now()); }
 
-void FakeVideoService::ThenSubmit(SubmitScript script) {
-  const std::lock_guard lock(mutex_);
-  submit_scripts_.push_back(std::move(script));
-}
-
 void FakeVideoService::ThenSubmit(grpc::Status error) {
   ThenSubmit([error](const v1::SubmitVideoRequest&, v1::SubmitVideoResponse&) { return error; });
 }
@@ -138,38 +130,8 @@ void FakeVideoService::ThenSubmit(v1::Prediction prediction) {
       });
 }
 
-void FakeVideoService::ThenGet(GetScript script) {
-  const std::lock_guard lock(mutex_);
-  get_scripts_.push_back(std::move(script));
-}
-
-void FakeVideoService::ThenList(ListScript script) {
-  const std::lock_guard lock(mutex_);
-  list_scripts_.push_back(std::move(script));
-}
-
-void FakeVideoService::ThenWatch(WatchScript script) {
-  const std::lock_guard lock(mutex_);
-  watch_scripts_.push_back(std::move(script));
-}
-
 void FakeVideoService::ThenWatch(grpc::Status end) {
   ThenWatch([end](const v1::WatchPredictionRequest&, FakeWatchStream&) { return end; });
-}
-
-std::vector<v1::SubmitVideoRequest> FakeVideoService::submits() const {
-  const std::lock_guard lock(mutex_);
-  return submits_;
-}
-
-std::vector<v1::ListPredictionsRequest> FakeVideoService::lists() const {
-  const std::lock_guard lock(mutex_);
-  return lists_;
-}
-
-std::vector<v1::WatchPredictionRequest> FakeVideoService::watches() const {
-  const std::lock_guard lock(mutex_);
-  return watches_;
 }
 
 std::vector<std::string> FakeVideoService::authorizations() const {
@@ -177,16 +139,9 @@ std::vector<std::string> FakeVideoService::authorizations() const {
   return authorizations_;
 }
 
-template <typename Script>
-std::optional<Script> FakeVideoService::NextLocked(std::deque<Script>& scripts) {
-  if (scripts.empty()) return std::nullopt;
-  Script script = std::move(scripts.front());
-  scripts.pop_front();
-  return script;
-}
-
-void FakeVideoService::RecordAuthorizationLocked(const grpc::ServerContext& context) {
+void FakeVideoService::RecordAuthorization(const grpc::ServerContext& context) {
   const auto header = context.client_metadata().find("authorization");
+  const std::lock_guard lock(mutex_);
   authorizations_.push_back(header == context.client_metadata().end()
                                 ? ""
                                 : std::string(header->second.data(), header->second.size()));
@@ -195,45 +150,30 @@ void FakeVideoService::RecordAuthorizationLocked(const grpc::ServerContext& cont
 grpc::Status FakeVideoService::SubmitVideo(grpc::ServerContext* context,
                                            const v1::SubmitVideoRequest* request,
                                            v1::SubmitVideoResponse* response) {
-  std::unique_lock lock(mutex_);
-  RecordAuthorizationLocked(*context);
-  submits_.push_back(*request);
-  const std::optional<SubmitScript> script = NextLocked(submit_scripts_);
-  lock.unlock();
-  return script.has_value() ? (*script)(*request, *response) : kNoScript;
+  RecordAuthorization(*context);
+  return submit_.Run(*request, *response);
 }
 
 grpc::Status FakeVideoService::GetPrediction(grpc::ServerContext* context,
                                              const v1::GetPredictionRequest* request,
                                              v1::GetPredictionResponse* response) {
-  std::unique_lock lock(mutex_);
-  RecordAuthorizationLocked(*context);
-  const std::optional<GetScript> script = NextLocked(get_scripts_);
-  lock.unlock();
-  return script.has_value() ? (*script)(*request, *response) : kNoScript;
+  RecordAuthorization(*context);
+  return get_.Run(*request, *response);
 }
 
 grpc::Status FakeVideoService::ListPredictions(grpc::ServerContext* context,
                                                const v1::ListPredictionsRequest* request,
                                                v1::ListPredictionsResponse* response) {
-  std::unique_lock lock(mutex_);
-  RecordAuthorizationLocked(*context);
-  lists_.push_back(*request);
-  const std::optional<ListScript> script = NextLocked(list_scripts_);
-  lock.unlock();
-  return script.has_value() ? (*script)(*request, *response) : kNoScript;
+  RecordAuthorization(*context);
+  return list_.Run(*request, *response);
 }
 
 grpc::Status FakeVideoService::WatchPrediction(
     grpc::ServerContext* context, const v1::WatchPredictionRequest* request,
     grpc::ServerWriter<v1::WatchPredictionResponse>* writer) {
-  std::unique_lock lock(mutex_);
-  RecordAuthorizationLocked(*context);
-  watches_.push_back(*request);
-  const std::optional<WatchScript> script = NextLocked(watch_scripts_);
-  lock.unlock();
+  RecordAuthorization(*context);
   FakeWatchStream stream(*context, *writer);
-  return script.has_value() ? (*script)(*request, stream) : kNoScript;
+  return watch_.Run(*request, stream);
 }
 
 }  // namespace dreamgate::client

@@ -57,16 +57,43 @@ class FakeWatchStream {
   grpc::ServerWriter<v1::WatchPredictionResponse>& writer_;
 };
 
+// One method of the service: its scripts, which run in the order given, each once, and its requests so
+// far. Any thread.
+template <typename Request, typename Reply>
+class ScriptedMethod {
+ public:
+  using Script = std::function<grpc::Status(const Request&, Reply&)>;
+
+  void Then(Script script) {
+    const std::lock_guard lock(mutex_);
+    scripts_.push_back(std::move(script));
+  }
+  std::vector<Request> requests() const {
+    const std::lock_guard lock(mutex_);
+    return requests_;
+  }
+  grpc::Status Run(const Request& request, Reply& reply) {
+    std::unique_lock lock(mutex_);
+    requests_.push_back(request);
+    if (scripts_.empty()) return {grpc::UNIMPLEMENTED, "the test has no script for this call"};
+    const Script script = std::move(scripts_.front());
+    scripts_.pop_front();
+    lock.unlock();
+    return script(request, reply);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::deque<Script> scripts_;
+  std::vector<Request> requests_;
+};
+
 class FakeVideoService final : public v1::VideoService::Service {
  public:
-  using SubmitScript =
-      std::function<grpc::Status(const v1::SubmitVideoRequest&, v1::SubmitVideoResponse&)>;
-  using GetScript =
-      std::function<grpc::Status(const v1::GetPredictionRequest&, v1::GetPredictionResponse&)>;
-  using ListScript =
-      std::function<grpc::Status(const v1::ListPredictionsRequest&, v1::ListPredictionsResponse&)>;
-  using WatchScript =
-      std::function<grpc::Status(const v1::WatchPredictionRequest&, FakeWatchStream&)>;
+  using SubmitMethod = ScriptedMethod<v1::SubmitVideoRequest, v1::SubmitVideoResponse>;
+  using GetMethod = ScriptedMethod<v1::GetPredictionRequest, v1::GetPredictionResponse>;
+  using ListMethod = ScriptedMethod<v1::ListPredictionsRequest, v1::ListPredictionsResponse>;
+  using WatchMethod = ScriptedMethod<v1::WatchPredictionRequest, FakeWatchStream>;
 
   FakeVideoService();
   ~FakeVideoService() override;
@@ -74,18 +101,17 @@ class FakeVideoService final : public v1::VideoService::Service {
   std::string target() const;  // "127.0.0.1:port"
   void Stop();                 // cancels what is running
 
-  // Scripts run in the order given, each once.
-  void ThenSubmit(SubmitScript script);
+  void ThenSubmit(SubmitMethod::Script script) { submit_.Then(std::move(script)); }
   void ThenSubmit(grpc::Status error);
   void ThenSubmit(v1::Prediction prediction);  // echoes request_id and prompt
-  void ThenGet(GetScript script);
-  void ThenList(ListScript script);
-  void ThenWatch(WatchScript script);
+  void ThenGet(GetMethod::Script script) { get_.Then(std::move(script)); }
+  void ThenList(ListMethod::Script script) { list_.Then(std::move(script)); }
+  void ThenWatch(WatchMethod::Script script) { watch_.Then(std::move(script)); }
   void ThenWatch(grpc::Status end);
 
-  std::vector<v1::SubmitVideoRequest> submits() const;
-  std::vector<v1::ListPredictionsRequest> lists() const;
-  std::vector<v1::WatchPredictionRequest> watches() const;
+  std::vector<v1::SubmitVideoRequest> submits() const { return submit_.requests(); }
+  std::vector<v1::ListPredictionsRequest> lists() const { return list_.requests(); }
+  std::vector<v1::WatchPredictionRequest> watches() const { return watch_.requests(); }
   std::vector<std::string> authorizations() const;  // of all calls; "" for none
 
  private:
@@ -100,18 +126,13 @@ class FakeVideoService final : public v1::VideoService::Service {
                                const v1::WatchPredictionRequest* request,
                                grpc::ServerWriter<v1::WatchPredictionResponse>* writer) override;
 
-  template <typename Script>
-  std::optional<Script> NextLocked(std::deque<Script>& scripts);
-  void RecordAuthorizationLocked(const grpc::ServerContext& context);
+  void RecordAuthorization(const grpc::ServerContext& context);
 
-  mutable std::mutex mutex_;
-  std::deque<SubmitScript> submit_scripts_;
-  std::deque<GetScript> get_scripts_;
-  std::deque<ListScript> list_scripts_;
-  std::deque<WatchScript> watch_scripts_;
-  std::vector<v1::SubmitVideoRequest> submits_;
-  std::vector<v1::ListPredictionsRequest> lists_;
-  std::vector<v1::WatchPredictionRequest> watches_;
+  SubmitMethod submit_;
+  GetMethod get_;
+  ListMethod list_;
+  WatchMethod watch_;
+  mutable std::mutex mutex_;  // guards the next
   std::vector<std::string> authorizations_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;

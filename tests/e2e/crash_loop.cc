@@ -14,11 +14,11 @@
 #include <thread>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "tests/bench/flags.h"
 #include "tests/e2e/crash_cases.h"
 #include "tests/e2e/crash_world.h"
 
@@ -48,25 +48,18 @@ struct Arguments {
   std::string server;
 };
 
-std::optional<Arguments> Parse(const std::vector<std::string>& words) {
+std::optional<Arguments> Parse(int argc, char** argv) {
   Arguments arguments;
-  for (size_t i = 0; i + 1 < words.size(); i += 2) {
-    if (words[i] == "--server") {
-      arguments.server = words[i + 1];
-      continue;
-    }
-    uint64_t* const value = words[i] == "--kills"         ? &arguments.kills
-                            : words[i] == "--seed"        ? &arguments.seed
-                            : words[i] == "--jobs"        ? &arguments.jobs
-                            : words[i] == "--per-episode" ? &arguments.per_episode
-                            : words[i] == "--callers"     ? &arguments.callers
-                                                          : nullptr;
-    if (value == nullptr || !absl::SimpleAtoi(words[i + 1], value) || *value == 0) {
-      return std::nullopt;
-    }
-  }
-  if (words.size() % 2 != 0) return std::nullopt;
-  return arguments;
+  const bool understood = bench::ReadFlags(argc, argv,
+                                           {{"--kills", &arguments.kills},
+                                            {"--seed", &arguments.seed},
+                                            {"--jobs", &arguments.jobs},
+                                            {"--per-episode", &arguments.per_episode},
+                                            {"--callers", &arguments.callers},
+                                            {"--server", &arguments.server}});
+  const bool nothing_is_zero = arguments.kills > 0 && arguments.seed > 0 && arguments.jobs > 0 &&
+                               arguments.per_episode > 0 && arguments.callers > 0;
+  return understood && nothing_is_zero ? std::optional(arguments) : std::nullopt;
 }
 
 class Chance {
@@ -348,7 +341,7 @@ class Runner {
 
 int main(int argc, char** argv) {
   using namespace dreamgate::e2e;
-  const std::optional<Arguments> arguments = Parse(std::vector<std::string>(argv + 1, argv + argc));
+  const std::optional<Arguments> arguments = Parse(argc, argv);
   if (!arguments) {
     std::cerr << kUsage;
     return 2;

@@ -210,17 +210,16 @@ Fault Envelope(int code) {
   return {.action = FaultAction::kEnvelopeError, .code = code, .text = "said by the envelope"};
 }
 
-class RejectionTest : public ::testing::TestWithParam<Rejection> {
+// One server for all rows: none leaves anything behind that another row would see.
+template <typename Row>
+class OneServerTest : public ::testing::TestWithParam<Row> {
  protected:
-  // One server for all rows: a rejection leaves nothing behind that another row would see.
-  static void SetUpTestSuite() { deployment_ = new Deployment(); }
-  static void TearDownTestSuite() {
-    delete deployment_;
-    deployment_ = nullptr;
-  }
-  static Deployment* deployment_;
+  static void SetUpTestSuite() { deployment_ = std::make_unique<Deployment>(); }
+  static void TearDownTestSuite() { deployment_.reset(); }
+  static inline std::unique_ptr<Deployment> deployment_;
 };
-Deployment* RejectionTest::deployment_ = nullptr;
+
+class RejectionTest : public OneServerTest<Rejection> {};
 
 TEST_P(RejectionTest, IsAnErrorOfSubmitVideoAndNeverBecomesAPrediction) {
   const Rejection& row = GetParam();
@@ -398,16 +397,7 @@ struct Ambiguity {
   friend void PrintTo(const Ambiguity& row, std::ostream* out) { *out << row.name; }
 };
 
-class UnresolvedTest : public ::testing::TestWithParam<Ambiguity> {
- protected:
-  static void SetUpTestSuite() { deployment_ = new Deployment(); }
-  static void TearDownTestSuite() {
-    delete deployment_;
-    deployment_ = nullptr;
-  }
-  static Deployment* deployment_;
-};
-Deployment* UnresolvedTest::deployment_ = nullptr;
+class UnresolvedTest : public OneServerTest<Ambiguity> {};
 
 TEST_P(UnresolvedTest, IsAnsweredOkAndNeverSentAgain) {
   Deployment& deployment = *deployment_;

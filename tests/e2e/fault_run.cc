@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "tests/bench/flags.h"
 #include "tests/bench/measure.h"
 #include "tests/e2e/fault_world.h"
 #include "tests/e2e/watch_crowd.h"
@@ -53,35 +53,25 @@ struct Arguments {
   uint64_t seed = 1;
   uint64_t fail_percent = 50;
   uint64_t stalled_percent = 5;
-  bool short_pace = false;
+  std::string pace = "long";
   std::string json_file;
 };
 
-std::optional<Arguments> Parse(const std::vector<std::string>& words) {
+std::optional<Arguments> Parse(int argc, char** argv) {
   Arguments arguments;
-  for (size_t i = 0; i + 1 < words.size(); i += 2) {
-    const std::string& name = words[i];
-    const std::string& text = words[i + 1];
-    if (name == "--json") {
-      arguments.json_file = text;
-      continue;
-    }
-    if (name == "--pace" && (text == "long" || text == "short")) {
-      arguments.short_pace = text == "short";
-      continue;
-    }
-    uint64_t* const value = name == "--watchers"          ? &arguments.watchers
-                            : name == "--predictions"     ? &arguments.predictions
-                            : name == "--rounds"          ? &arguments.rounds
-                            : name == "--restarts"        ? &arguments.restarts
-                            : name == "--seed"            ? &arguments.seed
-                            : name == "--fail-percent"    ? &arguments.fail_percent
-                            : name == "--stalled-percent" ? &arguments.stalled_percent
-                                                          : nullptr;
-    if (value == nullptr || !absl::SimpleAtoi(text, value)) return std::nullopt;
-  }
-  if (words.size() % 2 != 0 || arguments.watchers == 0 || arguments.predictions == 0 ||
-      arguments.rounds == 0 || arguments.fail_percent > 95 || arguments.stalled_percent > 90) {
+  const bool understood = bench::ReadFlags(argc, argv,
+                                           {{"--watchers", &arguments.watchers},
+                                            {"--predictions", &arguments.predictions},
+                                            {"--rounds", &arguments.rounds},
+                                            {"--restarts", &arguments.restarts},
+                                            {"--seed", &arguments.seed},
+                                            {"--fail-percent", &arguments.fail_percent},
+                                            {"--stalled-percent", &arguments.stalled_percent},
+                                            {"--pace", &arguments.pace},
+                                            {"--json", &arguments.json_file}});
+  if (!understood || arguments.watchers == 0 || arguments.predictions == 0 ||
+      arguments.rounds == 0 || arguments.fail_percent > 95 || arguments.stalled_percent > 90 ||
+      (arguments.pace != "long" && arguments.pace != "short")) {
     return std::nullopt;
   }
   return arguments;
@@ -117,7 +107,7 @@ class Run {
  public:
   explicit Run(const Arguments& arguments)
       : arguments_(arguments),
-        world_({.pace = arguments.short_pace ? ShortPace() : LongPace(),
+        world_({.pace = arguments.pace == "short" ? ShortPace() : LongPace(),
                 .predictions = arguments.predictions,
                 .fail_percent = static_cast<double>(arguments.fail_percent),
                 .stalled_percent = static_cast<int>(arguments.stalled_percent)}) {}
@@ -126,7 +116,7 @@ class Run {
     const absl::Time start = absl::Now();
     for (uint64_t round = 1; round <= arguments_.rounds; ++round) {
       // The soak begins here.
-      if (round == arguments_.restarts + 1 && !arguments_.short_pace) world_.FillMemory();
+      if (round == arguments_.restarts + 1 && arguments_.pace == "long") world_.FillMemory();
       PlayRound(round);
     }
     JudgePolls();
@@ -309,7 +299,7 @@ class Run {
 
 int main(int argc, char** argv) {
   using namespace dreamgate::e2e;
-  const std::optional<Arguments> arguments = Parse(std::vector<std::string>(argv + 1, argv + argc));
+  const std::optional<Arguments> arguments = Parse(argc, argv);
   if (!arguments) {
     std::cerr << kUsage;
     return 2;

@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/e2e/deployment.h"
+#include "tests/e2e/deployment_fixture.h"
 #include "tests/web/raw_client.h"
 
 namespace dreamgate::e2e {
@@ -43,16 +43,8 @@ std::vector<std::string> With(std::vector<std::string> arguments, const std::str
   return arguments;
 }
 
-class ReconcileTest : public ::testing::Test {
+class ReconcileTest : public DeploymentTest {
  protected:
-  void Start(const std::vector<std::string>& arguments) {
-    deployment_ = std::make_unique<Deployment>(arguments);
-  }
-
-  Deployment& deployment() { return *deployment_; }
-  simulator::Simulator& upstream() { return deployment_->simulator(); }
-  v1::VideoService::Stub& stub() { return deployment_->stub(); }
-
   // The next `times` POSTs are reset when they have been read; each has created a task, or none has.
   void LoseAnswers(bool created, int times = 1) {
     deployment().OnSubmit(
@@ -67,14 +59,6 @@ class ReconcileTest : public ::testing::Test {
     return prediction;
   }
 
-  std::unique_ptr<Stream> WatchAll(const v1::Prediction& prediction) {
-    return std::make_unique<Stream>(stub(), prediction.id(), 0);
-  }
-
-  void SetStatus(size_t task, const std::string& status) {
-    ASSERT_TRUE(upstream().SetTaskState(upstream().TaskIds().at(task), {.status = status}));
-  }
-
   size_t Posts() { return deployment().Posts(); }
   size_t Asks() { return upstream().Count("POST", kHistoryPath); }
 
@@ -82,8 +66,6 @@ class ReconcileTest : public ::testing::Test {
   bool WaitForAsks(size_t more) {
     return upstream().WaitForRequests("POST", kHistoryPath, Asks() + more, kPatience);
   }
-
-  v1::Prediction Get(const std::string& id) { return GetPrediction(stub(), id); }
 
   // Polls the prediction until it satisfies `condition`: nothing announces what is no transition.
   v1::Prediction GetUntil(const std::string& id,
@@ -94,7 +76,6 @@ class ReconcileTest : public ::testing::Test {
     return prediction;
   }
 
-  std::string Metric(const std::string& series) { return deployment().server().Metric(series); }
   std::string ReconciledBy(const std::string& evidence) {
     return Metric("dreamgate_reconciled_total{evidence=\"" + evidence + "\"}");
   }
@@ -144,14 +125,12 @@ class ReconcileTest : public ::testing::Test {
     EXPECT_EQ(Posts(), 1u);
     EXPECT_EQ(upstream().TasksCreatedForPrompt(kPrompt), 1u);
   }
-
-  std::unique_ptr<Deployment> deployment_;
 };
 
 // ----------------------------------------------------------------------------------- found, or absent
 
 TEST_F(ReconcileTest, ALostAnswerIsFoundInHistoryAndItsVideoArrives) {
-  Start(kPatient);
+  Deploy(kPatient);
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
   ASSERT_THAT(upstream().TaskIds(), SizeIs(1));
@@ -161,7 +140,7 @@ TEST_F(ReconcileTest, ALostAnswerIsFoundInHistoryAndItsVideoArrives) {
 }
 
 TEST_F(ReconcileTest, ATaskThatEndedMeanwhileIsFoundAndItsVideoArrives) {
-  Start(kPatient);
+  Deploy(kPatient);
   upstream().SetSchedule(Schedule::Completing(absl::ZeroDuration(), absl::ZeroDuration()));
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -175,7 +154,7 @@ TEST_F(ReconcileTest, ATaskThatEndedMeanwhileIsFoundAndItsVideoArrives) {
 }
 
 TEST_F(ReconcileTest, APostThatCreatedNothingEndsNotCreatedAfterSeveralPollsOfHistory) {
-  Start(kPatient);
+  Deploy(kPatient);
   LoseAnswers(/*created=*/false);
   const v1::Prediction prediction = SubmitUnresolved();
   ExpectEndsNotCreated(prediction);
@@ -193,7 +172,7 @@ TEST_F(ReconcileTest, APostThatCreatedNothingEndsNotCreatedAfterSeveralPollsOfHi
 }
 
 TEST_F(ReconcileTest, SeveralLostAnswersOfEqualInputAreBoundOneTaskEach) {
-  Start(kPatient);
+  Deploy(kPatient);
   LoseAnswers(/*created=*/true, /*times=*/2);
   // With a fixed seed the two differ in nothing that history shows.
   v1::SubmitVideoRequest request = Request("id-1");
@@ -218,7 +197,7 @@ TEST_F(ReconcileTest, SeveralLostAnswersOfEqualInputAreBoundOneTaskEach) {
 // ----------------------------------------------------------------------------- evidence that is thin
 
 TEST_F(ReconcileTest, HistoryWithoutInputsProvesNothingAndLateEvidenceRecoversTheVideo) {
-  Start(kImpatient);
+  Deploy(kImpatient);
   upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -243,7 +222,7 @@ TEST_F(ReconcileTest, HistoryWithoutInputsProvesNothingAndLateEvidenceRecoversTh
 }
 
 TEST_F(ReconcileTest, AHistoryThatLagsIsWaitedForWithinTheSettleTime) {
-  Start({"--absence-settle-time=3s", "--unresolved-timeout=1h"});
+  Deploy({"--absence-settle-time=3s", "--unresolved-timeout=1h"});
   upstream().SetHistory(HistoryInput::kAlways, absl::Seconds(1));
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -251,7 +230,7 @@ TEST_F(ReconcileTest, AHistoryThatLagsIsWaitedForWithinTheSettleTime) {
 }
 
 TEST_F(ReconcileTest, AHistoryThatLacksAnAcceptedTaskShowsNoAbsence) {
-  Start(kImpatient);
+  Deploy(kImpatient);
   upstream().SetHistory(HistoryInput::kAlways, absl::Hours(1));
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -261,7 +240,7 @@ TEST_F(ReconcileTest, AHistoryThatLacksAnAcceptedTaskShowsNoAbsence) {
 }
 
 TEST_F(ReconcileTest, ATaskThatHistoryShowsOnlyAfterItsAbsenceWasBelievedIsRecovered) {
-  Start(kPatient);
+  Deploy(kPatient);
   upstream().SetHistory(HistoryInput::kAlways, absl::Hours(1));
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -277,7 +256,7 @@ TEST_F(ReconcileTest, ATaskThatHistoryShowsOnlyAfterItsAbsenceWasBelievedIsRecov
 }
 
 TEST_F(ReconcileTest, AHistoryThatFailsShowsNoAbsence) {
-  Start(kImpatient);
+  Deploy(kImpatient);
   upstream().AddFault({.method = "POST",
                        .path_prefix = kHistoryPath,
                        .times = -1,
@@ -292,7 +271,7 @@ TEST_F(ReconcileTest, AHistoryThatFailsShowsNoAbsence) {
 // ------------------------------------------------------------------------- others in the same account
 
 TEST_F(ReconcileTest, OtherClientsTasksAreNeitherTakenNorInTheWay) {
-  Start(kPatient);
+  Deploy(kPatient);
   const auto post_as_another_client = [this](const std::string& input) {
     EXPECT_THAT(
         web::Exchange(upstream().port(),
@@ -322,7 +301,7 @@ TEST_F(ReconcileTest, OtherClientsTasksAreNeitherTakenNorInTheWay) {
 }
 
 TEST_F(ReconcileTest, ATaskOfUnknownInputInTheWindowForbidsToBelieveInAbsence) {
-  Start(kImpatient);
+  Deploy(kImpatient);
   upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
   LoseAnswers(/*created=*/false);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -332,7 +311,7 @@ TEST_F(ReconcileTest, ATaskOfUnknownInputInTheWindowForbidsToBelieveInAbsence) {
 }
 
 TEST_F(ReconcileTest, ATaskOfUnknownInputFromLongBeforeDoesNotHideAbsence) {
-  Start(kPatient);
+  Deploy(kPatient);
   upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
   upstream().AddForeignTask("somebody's", absl::Hours(1));
   LoseAnswers(/*created=*/false);
@@ -345,7 +324,7 @@ TEST_F(ReconcileTest, ATaskOfUnknownInputFromLongBeforeDoesNotHideAbsence) {
 class ClockSkewTest : public ReconcileTest, public ::testing::WithParamInterface<int> {
  protected:
   ClockSkewTest() {
-    Start(kPatient);
+    Deploy(kPatient);
     upstream().SetClockOffset(absl::Minutes(GetParam()));
   }
 };
@@ -381,12 +360,10 @@ class SwitchedKeyTest : public ReconcileTest {
                 "--probe-interval=100ms");
   }
   void UseKey(const std::string& key) { folder_.Write("key", key + "\n"); }
-
-  TemporaryFolder folder_;
 };
 
 TEST_F(SwitchedKeyTest, APredictionOfTheFormerKeyIsNotFailedByTheOtherAccountsAnswers) {
-  Start(WithKeyFile(kPatient));
+  Deploy(WithKeyFile(kPatient));
   const v1::Prediction prediction = MustSubmit(stub(), "id-1");
   const auto watch = WatchAll(prediction);
   ASSERT_TRUE(watch->WaitForUpdates(2));
@@ -414,8 +391,8 @@ TEST_F(SwitchedKeyTest, APredictionOfTheFormerKeyIsNotFailedByTheOtherAccountsAn
 }
 
 TEST_F(SwitchedKeyTest, TheEmptyHistoryOfAnotherAccountShowsNoAbsence) {
-  Start(WithKeyFile({"--absence-settle-time=300ms", "--unresolved-timeout=3s",
-                     "--submit-soft-timeout=100ms", "--resend-after-absence=1"}));
+  Deploy(WithKeyFile({"--absence-settle-time=300ms", "--unresolved-timeout=3s",
+                      "--submit-soft-timeout=100ms", "--resend-after-absence=1"}));
   upstream().AddFault(
       {.method = "POST",
        .path_prefix = kHistoryPath,
@@ -445,7 +422,7 @@ TEST_F(SwitchedKeyTest, TheEmptyHistoryOfAnotherAccountShowsNoAbsence) {
 // -------------------------------------------------------------------------------- sent again, by order
 
 TEST_F(ReconcileTest, WithTheOptInAnAbsentTaskIsSentAgainOnceAndPaidOnce) {
-  Start(With(kPatient, "--resend-after-absence=1"));
+  Deploy(With(kPatient, "--resend-after-absence=1"));
   LoseAnswers(/*created=*/false);
   const v1::Prediction prediction = SubmitUnresolved();
   const auto watch = WatchAll(prediction);
@@ -461,7 +438,7 @@ TEST_F(ReconcileTest, WithTheOptInAnAbsentTaskIsSentAgainOnceAndPaidOnce) {
 }
 
 TEST_F(ReconcileTest, TheOptInHasAnEnd) {
-  Start(With(kPatient, "--resend-after-absence=1"));
+  Deploy(With(kPatient, "--resend-after-absence=1"));
   LoseAnswers(/*created=*/false, /*times=*/-1);
   const v1::Prediction prediction = SubmitUnresolved();
   const auto watch = WatchAll(prediction);
@@ -474,7 +451,7 @@ TEST_F(ReconcileTest, TheOptInHasAnEnd) {
 }
 
 TEST_F(ReconcileTest, WithTheOptInASecondLostAnswerIsFoundWithoutAThirdPost) {
-  Start(With(kPatient, "--resend-after-absence=3"));
+  Deploy(With(kPatient, "--resend-after-absence=3"));
   LoseAnswers(/*created=*/false);
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -489,7 +466,7 @@ TEST_F(ReconcileTest, WithTheOptInASecondLostAnswerIsFoundWithoutAThirdPost) {
 }
 
 TEST_F(ReconcileTest, AFirstTaskThatTurnsUpBesideTheSecondIsAnOrphanAndItsVideoIsKept) {
-  Start(With(kPatient, "--resend-after-absence=1"));
+  Deploy(With(kPatient, "--resend-after-absence=1"));
   upstream().SetHistory(HistoryInput::kAlways, absl::Hours(1));  // the danger of that setting
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -517,7 +494,7 @@ TEST_F(ReconcileTest, AFirstTaskThatTurnsUpBesideTheSecondIsAnOrphanAndItsVideoI
 // --------------------------------------------------------------------------------------------- kills
 
 TEST_F(ReconcileTest, AServerKilledBetweenPostAndAnswerFindsItsTaskWhenItIsBack) {
-  Start(kPatient);
+  Deploy(kPatient);
   deployment().OnSubmit({.action = FaultAction::kHang, .create_task = true});
   auto lost = std::async(std::launch::async, [this] { return Submit(stub(), Request("id-1")); });
   ASSERT_TRUE(upstream().WaitForTasks(1, kPatience));
@@ -532,7 +509,7 @@ TEST_F(ReconcileTest, AServerKilledBetweenPostAndAnswerFindsItsTaskWhenItIsBack)
 }
 
 TEST_F(ReconcileTest, AServerKilledBeforeItsPostCreatedATaskFindsThatThereIsNone) {
-  Start(kPatient);
+  Deploy(kPatient);
   const int hang = deployment().OnSubmit({.action = FaultAction::kHang});
   auto lost = std::async(std::launch::async, [this] { return Submit(stub(), Request("id-1")); });
   ASSERT_TRUE(upstream().WaitUntil([&] { return upstream().FaultHits(hang) == 1; }, kPatience));
@@ -548,7 +525,7 @@ TEST_F(ReconcileTest, AServerKilledBeforeItsPostCreatedATaskFindsThatThereIsNone
 }
 
 TEST_F(ReconcileTest, AKillWhileReconcilingLosesNothing) {
-  Start(kPatient);
+  Deploy(kPatient);
   upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
   LoseAnswers(/*created=*/true);
   const v1::Prediction prediction = SubmitUnresolved();
@@ -563,7 +540,7 @@ TEST_F(ReconcileTest, AKillWhileReconcilingLosesNothing) {
 }
 
 TEST_F(ReconcileTest, TheLateAnswerWinsWhereHistoryShowsNothing) {
-  Start({"--absence-settle-time=1h", "--unresolved-timeout=2h", "--submit-soft-timeout=200ms"});
+  Deploy({"--absence-settle-time=1h", "--unresolved-timeout=2h", "--submit-soft-timeout=200ms"});
   upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
   deployment().OnSubmit(
       {.action = FaultAction::kLatency, .create_task = true, .delay = absl::Seconds(1)});

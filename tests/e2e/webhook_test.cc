@@ -16,7 +16,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/e2e/deployment.h"
+#include "tests/e2e/deployment_fixture.h"
 #include "tests/simulator/webhook_message.h"
 #include "tests/web/raw_client.h"
 
@@ -37,7 +37,7 @@ using ::testing::SizeIs;
 constexpr char kSecret[] = "whsec_simulator-webhook-secret";
 constexpr char kHook[] = "/dreamgate";
 
-class WebhookTest : public ::testing::Test {
+class WebhookTest : public DeploymentTest {
  protected:
   void Start(const std::vector<std::string>& more = {}, const std::string& secret = kSecret) {
     std::vector<std::string> arguments = {
@@ -49,7 +49,7 @@ class WebhookTest : public ::testing::Test {
         "--absence-settle-time=1h",
         "--unresolved-timeout=3h"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    deployment_ = std::make_unique<Deployment>(arguments);
+    Deploy(arguments);
     upstream().SetHistory(HistoryInput::kNever, absl::ZeroDuration());
     LeadWebhooks();
   }
@@ -60,21 +60,10 @@ class WebhookTest : public ::testing::Test {
         absl::StrCat("http://127.0.0.1:", deployment().server().webhook_port()));
   }
 
-  Deployment& deployment() { return *deployment_; }
-  simulator::Simulator& upstream() { return deployment_->simulator(); }
-  v1::VideoService::Stub& stub() { return deployment_->stub(); }
-
   void LoseTheAnswer() {
     deployment().OnSubmit({.action = FaultAction::kResetAfterRequest, .create_task = true});
   }
 
-  std::unique_ptr<Stream> WatchAll(const v1::Prediction& prediction) {
-    return std::make_unique<Stream>(stub(), prediction.id(), 0);
-  }
-  std::string Task(size_t index) { return upstream().TaskIds().at(index); }
-  void SetStatus(size_t task, const std::string& status) {
-    ASSERT_TRUE(upstream().SetTaskState(Task(task), {.status = status}));
-  }
   void Behave(WebhookBehavior behavior) {
     behavior.redelivery_backoff = absl::Milliseconds(1);
     upstream().SetWebhookBehavior(behavior);
@@ -90,18 +79,11 @@ class WebhookTest : public ::testing::Test {
     return statuses;
   }
 
-  v1::Prediction Get(const std::string& id) { return GetPrediction(stub(), id); }
-
-  std::string Metric(const std::string& series) { return deployment().server().Metric(series); }
-
   void ExpectPaid(size_t posts, size_t tasks) {
     EXPECT_EQ(deployment().Posts(), posts);
     EXPECT_EQ(upstream().TasksCreated(), tasks);
     EXPECT_THAT(upstream().Violations(), IsEmpty());
   }
-
-  const TemporaryFolder folder_;
-  std::unique_ptr<Deployment> deployment_;
 };
 
 TEST_F(WebhookTest, EachSubmissionRegistersItsOwnUnguessableUrl) {

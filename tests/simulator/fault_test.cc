@@ -35,10 +35,7 @@ class FaultTest : public ::testing::Test {
 };
 
 Fault With(FaultAction action, bool create_task = false) {
-  Fault fault;
-  fault.action = action;
-  fault.create_task = create_task;
-  return fault;
+  return {.action = action, .create_task = create_task};
 }
 
 TEST_F(FaultTest, AConnectionIsResetOnAccept) {
@@ -289,11 +286,7 @@ TEST_F(FaultTest, ClearedFaultsAreGone) {
 TEST(FaultTableTest, AChanceIsReproducibleBySeed) {
   const auto strikes = [](uint64_t seed) {
     FaultTable table;
-    Fault fault;
-    fault.times = -1;
-    fault.probability = 0.3;
-    fault.seed = seed;
-    table.Add(fault);
+    table.Add({.times = -1, .probability = 0.3, .seed = seed});
     std::string pattern;
     for (int i = 0; i < 1000; ++i) {
       pattern += table.Strike(FaultMoment::kRequest, Request()) ? '1' : '0';

@@ -335,9 +335,7 @@ TEST_F(SimulatorTest, IdleConnectionsCanBeClosedOrResetUnderTheClient) {
 }
 
 TEST_F(SimulatorTest, ConnectionsMayEndUnannouncedAfterSomeAnswers) {
-  Options options;
-  options.close_after_requests = 2;
-  Restart(options);
+  Restart({.close_after_requests = 2});
   EXPECT_EQ(client_->Get("/api/v3/balance").status, 200);
   EXPECT_EQ(client_->Get("/api/v3/balance").headers.count("connection"), 0u);
   EXPECT_EQ(client_->WaitForEnd(), Reply::End::kClosed);
@@ -413,11 +411,9 @@ class SelfSigned {
 
 TEST_F(SimulatorTest, TheSimulatorSpeaksTlsWithAGivenCertificate) {
   const SelfSigned identity;
-  Options options;
-  options.tls_certificate_file = identity.certificate_path;
-  options.tls_private_key_file = identity.key_path;
-  options.host = "localhost";
-  Restart(options);
+  Restart({.host = "localhost",
+           .tls_certificate_file = identity.certificate_path,
+           .tls_private_key_file = identity.key_path});
   EXPECT_EQ(simulator_->base_url(), absl::StrCat("https://localhost:", simulator_->port()));
   TestClient client(simulator_->port(), /*tls=*/true);
   EXPECT_EQ(client.Get("/api/v3/balance").status, 200);
@@ -448,9 +444,7 @@ TEST(StartTest, AfterStopTheLogStaysAndThePortIsFree) {
   simulator.Stop();
   EXPECT_EQ(client.WaitForEnd(), Reply::End::kReset);
   EXPECT_EQ(simulator.Count("GET", "/api/v3/balance"), 1u);
-  Options options;
-  options.port = simulator.port();
-  EXPECT_TRUE(Simulator::Start(options).ok());
+  EXPECT_TRUE(Simulator::Start({.port = simulator.port()}).ok());
 }
 
 }  // namespace

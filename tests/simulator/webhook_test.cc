@@ -33,11 +33,7 @@ class WebhookTest : public ::testing::Test {
   }
 
   void Answer(int status, int times) {
-    Fault fault;
-    fault.path_prefix = "/hooks/";
-    fault.status = status;
-    fault.times = times;
-    receiver_->AddFault(fault);
+    receiver_->AddFault({.path_prefix = "/hooks/", .times = times, .status = status});
   }
   std::string Submit(const std::string& webhook, const std::string& prompt = "a cat") {
     const Reply reply = client_.Post(absl::StrCat(kSubmit, "?webhook=", webhook),
@@ -135,9 +131,7 @@ TEST_F(WebhookTest, OnlyCompletedAndFailedCallBackAndOnlyOnce) {
 TEST_F(WebhookTest, RefusedDeliveriesAreRepeatedThreeTimes) {
   receiver_->ClearFaults();
   Answer(500, -1);
-  WebhookBehavior behavior;
-  behavior.redelivery_backoff = absl::Milliseconds(1);
-  simulator_->SetWebhookBehavior(behavior);
+  simulator_->SetWebhookBehavior({.redelivery_backoff = absl::Milliseconds(1)});
   simulator_->SetTaskState(Submit(HookUrl()), {.status = "completed"});
   const auto deliveries = WaitForDeliveries(4);
   EXPECT_EQ(deliveries[0].body, deliveries[3].body);
@@ -150,9 +144,7 @@ TEST_F(WebhookTest, ARedeliveryEndsWithTheFirstSuccess) {
   receiver_->ClearFaults();
   Answer(503, 1);
   Answer(200, -1);
-  WebhookBehavior behavior;
-  behavior.redelivery_backoff = absl::Milliseconds(1);
-  simulator_->SetWebhookBehavior(behavior);
+  simulator_->SetWebhookBehavior({.redelivery_backoff = absl::Milliseconds(1)});
   simulator_->SetTaskState(Submit(HookUrl()), {.status = "completed"});
   ASSERT_TRUE(simulator_->WaitForWebhookAttempts(2, kDeadline));
   EXPECT_EQ(simulator_->WebhookAttempts()[0].status, 503);
@@ -160,18 +152,14 @@ TEST_F(WebhookTest, ARedeliveryEndsWithTheFirstSuccess) {
 }
 
 TEST_F(WebhookTest, ADeliveryMayComeTwice) {
-  WebhookBehavior behavior;
-  behavior.copies = 2;
-  simulator_->SetWebhookBehavior(behavior);
+  simulator_->SetWebhookBehavior({.copies = 2});
   simulator_->SetTaskState(Submit(HookUrl()), {.status = "completed"});
   const auto deliveries = WaitForDeliveries(2);
   EXPECT_EQ(deliveries[0].body, deliveries[1].body);
 }
 
 TEST_F(WebhookTest, ADeliveryMayBeForged) {
-  WebhookBehavior behavior;
-  behavior.forged = true;
-  simulator_->SetWebhookBehavior(behavior);
+  simulator_->SetWebhookBehavior({.forged = true});
   simulator_->SetTaskState(Submit(HookUrl()), {.status = "completed"});
   const LoggedRequest delivery = WaitForDeliveries(1).at(0);
   EXPECT_TRUE(absl::StartsWith(Header(delivery, "webhook-signature"), "v3,"));
@@ -179,9 +167,7 @@ TEST_F(WebhookTest, ADeliveryMayBeForged) {
 }
 
 TEST_F(WebhookTest, ADeliveryMayCarrySeveralSignatures) {
-  WebhookBehavior behavior;
-  behavior.several_signatures = true;
-  simulator_->SetWebhookBehavior(behavior);
+  simulator_->SetWebhookBehavior({.several_signatures = true});
   simulator_->SetTaskState(Submit(HookUrl()), {.status = "completed"});
   const LoggedRequest delivery = WaitForDeliveries(1).at(0);
   EXPECT_TRUE(
@@ -189,9 +175,7 @@ TEST_F(WebhookTest, ADeliveryMayCarrySeveralSignatures) {
 }
 
 TEST_F(WebhookTest, ADeliveryMayBeOld) {
-  WebhookBehavior behavior;
-  behavior.timestamp_offset = -absl::Minutes(10);
-  simulator_->SetWebhookBehavior(behavior);
+  simulator_->SetWebhookBehavior({.timestamp_offset = -absl::Minutes(10)});
   simulator_->SetTaskState(Submit(HookUrl()), {.status = "completed"});
   const LoggedRequest delivery = WaitForDeliveries(1).at(0);
   int64_t timestamp = 0;
@@ -201,9 +185,7 @@ TEST_F(WebhookTest, ADeliveryMayBeOld) {
 }
 
 TEST_F(WebhookTest, DeliveriesMayComeInAnotherOrder) {
-  WebhookBehavior behavior;
-  behavior.hold_until_next = true;
-  simulator_->SetWebhookBehavior(behavior);
+  simulator_->SetWebhookBehavior({.hold_until_next = true});
   const std::string first = Submit(HookUrl(), "first");
   const std::string second = Submit(HookUrl(), "second");
   simulator_->SetTaskState(first, {.status = "completed"});
@@ -219,10 +201,8 @@ TEST_F(WebhookTest, ADeliveryMayNeverOrOnlyLaterCome) {
   simulator_->SetWebhookBehavior(behavior);
   const std::string silent = Submit(HookUrl());
   simulator_->SetTaskState(silent, {.status = "completed"});
-  Fault latency;  // an answer due behind the silent webhook, in the same thread
-  latency.action = FaultAction::kLatency;
-  latency.delay = absl::Milliseconds(20);
-  simulator_->AddFault(latency);
+  // An answer due behind the silent webhook, in the same thread.
+  simulator_->AddFault({.action = FaultAction::kLatency, .delay = absl::Milliseconds(20)});
   EXPECT_EQ(client_.Get("/api/v3/balance").status, 200);
   EXPECT_EQ(receiver_->Count("POST", "/hooks/"), 0u);
   behavior.silent = false;

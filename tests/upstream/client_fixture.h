@@ -14,6 +14,8 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "server/upstream/wavespeed_client.h"
 #include "tests/fakes/temporary_folder.h"
 #include "tests/net/raw_server.h"
@@ -113,36 +115,18 @@ class ClientTest : public ::testing::Test {
     return request;
   }
 
-  // The future is broken if the completion is dropped; setting it twice throws.
   std::future<core::CreateOutcome> StartCreate(core::CreateTaskRequest request = FoxRequest()) {
-    auto promise = std::make_shared<std::promise<core::CreateOutcome>>();
-    loop_.Post([this, promise, request = std::move(request)] {
-      client_->CreateTask(request, [this, promise](core::CreateOutcome outcome) {
-        EXPECT_TRUE(loop_.OnLoop());
-        promise->set_value(std::move(outcome));
-      });
+    return Start<core::CreateOutcome>([this, request = std::move(request)](auto done) {
+      client_->CreateTask(request, std::move(done));
     });
-    return promise->get_future();
   }
   std::future<core::PollOutcome> StartGet(const std::string& id = "t1") {
-    auto promise = std::make_shared<std::promise<core::PollOutcome>>();
-    loop_.Post([this, promise, id] {
-      client_->GetTask(id, [this, promise](core::PollOutcome outcome) {
-        EXPECT_TRUE(loop_.OnLoop());
-        promise->set_value(std::move(outcome));
-      });
-    });
-    return promise->get_future();
+    return Start<core::PollOutcome>(
+        [this, id](auto done) { client_->GetTask(id, std::move(done)); });
   }
   std::future<core::HistoryOutcome> StartList(core::HistoryQuery query) {
-    auto promise = std::make_shared<std::promise<core::HistoryOutcome>>();
-    loop_.Post([this, promise, query] {
-      client_->ListTasks(query, [this, promise](core::HistoryOutcome outcome) {
-        EXPECT_TRUE(loop_.OnLoop());
-        promise->set_value(std::move(outcome));
-      });
-    });
-    return promise->get_future();
+    return Start<core::HistoryOutcome>(
+        [this, query](auto done) { client_->ListTasks(query, std::move(done)); });
   }
   // The tasks of the last hour.
   core::HistoryOutcome List(int page = 1) {
@@ -172,6 +156,20 @@ class ClientTest : public ::testing::Test {
       if (reached(Health())) return true;
     }
     return false;
+  }
+
+  // Calls `call` on the loop with a completion. The future is broken if the completion is dropped;
+  // setting it twice throws.
+  template <typename Outcome, typename Call>
+  std::future<Outcome> Start(Call call) {
+    auto promise = std::make_shared<std::promise<Outcome>>();
+    loop_.Post([this, promise, call = std::move(call)] {
+      call([this, promise](Outcome outcome) {
+        EXPECT_TRUE(loop_.OnLoop());
+        promise->set_value(std::move(outcome));
+      });
+    });
+    return promise->get_future();
   }
 
   static bool Accepted(const core::CreateOutcome& outcome) {
@@ -206,6 +204,35 @@ class ClientTest : public ::testing::Test {
 // Answers every request on every connection with the task, for as long as the client likes.
 inline void AnswerEverything(net_test::RawPeer& peer) {
   while (!peer.ReadRequest().empty()) peer.Answer(kTaskJson);
+}
+
+// Answers requests with this key with `body`, and all others with the status `refusal`.
+inline net_test::RawServer::Script RefuseEveryKeyBut(const std::string& key, int refusal,
+                                                     const std::string& body) {
+  return [key, refusal, body](net_test::RawPeer& peer) {
+    for (std::string request = peer.ReadRequest(); !request.empty(); request = peer.ReadRequest()) {
+      if (absl::StrContains(request, absl::StrCat("Bearer ", key, "\r\n"))) {
+        peer.Answer(body);
+      } else {
+        peer.Write(absl::StrCat("HTTP/1.1 ", refusal, " No\r\nContent-Length: 0\r\n\r\n"));
+      }
+    }
+  };
+}
+
+inline net_test::RawServer::Script RedirectEverythingTo(const std::string& url) {
+  return [url](net_test::RawPeer& peer) {
+    while (!peer.ReadRequest().empty()) {
+      peer.Write(
+          absl::StrCat("HTTP/1.1 307 Moved\r\nLocation: ", url, "/\r\nContent-Length: 0\r\n\r\n"));
+    }
+  };
+}
+
+// Reads a request and keeps the connection open for as long as the client likes.
+inline void NeverAnswer(net_test::RawPeer& peer) {
+  peer.ReadRequest();
+  peer.WaitForEnd();
 }
 
 }  // namespace dreamgate::upstream

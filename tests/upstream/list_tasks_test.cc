@@ -52,9 +52,8 @@ class ListTasksTest : public ClientTest {
     auto started = Simulator::Start();
     ASSERT_TRUE(started.ok()) << started.status();
     simulator_ = *std::move(started);
-    WaveSpeedOptions options;
-    options.list_timeout = timeout;
-    MakeClient(simulator_->base_url(), options, *ApiKey::FromText("simulator-key"));
+    MakeClient(simulator_->base_url(), {.list_timeout = timeout},
+               *ApiKey::FromText("simulator-key"));
   }
 
   // Fails the test if the outcome is no page.
@@ -337,12 +336,7 @@ TEST_F(ListTasksTest, SaysWhenUpstreamWantsToBeAskedAgain) {
 
 TEST_F(ListTasksTest, DoesNotFollowARedirect) {
   RawServer elsewhere(AnswerEverything);
-  RawServer server([&elsewhere](RawPeer& peer) {
-    while (!peer.ReadRequest().empty()) {
-      peer.Write(absl::StrCat("HTTP/1.1 307 Moved\r\nLocation: ", elsewhere.Url(),
-                              "/\r\nContent-Length: 0\r\n\r\n"));
-    }
-  });
+  RawServer server(RedirectEverythingTo(elsewhere.Url()));
   MakeClient(server.Url());
   EXPECT_EQ(FailureOf(List()).http_status, 307);
   EXPECT_EQ(elsewhere.Connections(), 0);
@@ -366,15 +360,7 @@ TEST_F(ListTasksTest, IsAskedAgainAtOnceWhereAPooledConnectionTurnsOutDead) {
 
 TEST_F(ListTasksTest, RereadsTheKeyThatUpstreamRefuses) {
   KeyFile key("old-key");
-  RawServer server([](RawPeer& peer) {
-    for (std::string request = peer.ReadRequest(); !request.empty(); request = peer.ReadRequest()) {
-      if (absl::StrContains(request, "Bearer new-key\r\n")) {
-        peer.Answer(kEmptyPage);
-      } else {
-        peer.Write("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
-      }
-    }
-  });
+  RawServer server(RefuseEveryKeyBut("new-key", 403, kEmptyPage));
   MakeClient(server.Url(), {}, *ApiKey::FromFile(key.path(), events_));
   key.Replace("new-key");
   // The first may or may not have seen the new file yet; once refused, the next has.
@@ -390,10 +376,7 @@ TEST_F(ListTasksTest, FailsWhenNobodyIsThere) {
 }
 
 TEST_F(ListTasksTest, FailsWhenTheClientIsClosed) {
-  RawServer server([](RawPeer& peer) {
-    peer.ReadRequest();
-    peer.WaitForEnd();
-  });
+  RawServer server(NeverAnswer);
   MakeClient(server.Url());
   auto asking = StartList({absl::Now(), 1});
   ASSERT_TRUE(server.WaitForRequests(1));

@@ -22,6 +22,14 @@ using ::testing::HasSubstr;
 
 class PoolTest : public ClientTest {};
 
+// Reads the second request and ends without a byte: a connection closed at the wrong moment looks so.
+void AnswerOnceThenReset(RawPeer& peer) {
+  peer.ReadRequest();
+  peer.Answer(kTaskJson);
+  peer.ReadRequest();
+  peer.Reset();
+}
+
 TEST_F(PoolTest, ReusesAKeptAliveConnection) {
   RawServer server(AnswerEverything);
   MakeClient(server.Url());
@@ -93,23 +101,15 @@ TEST_F(PoolTest, DoesNotKeepAConnectionTheServerWantsClosed) {
 
 TEST_F(PoolTest, ClosesAConnectionThatHasBeenIdleForLong) {
   RawServer server(AnswerEverything);
-  WaveSpeedOptions options;
-  options.idle_timeout = absl::Milliseconds(20);
-  MakeClient(server.Url(), options);
+  MakeClient(server.Url(), {.idle_timeout = absl::Milliseconds(20)});
   ASSERT_TRUE(Observed(Get()));
   EXPECT_TRUE(server.WaitForClientCloses(1));
 }
 
 TEST_F(PoolTest, SendsAGetAgainAtOnceWhenThePooledConnectionTurnsOutDead) {
-  // Reads the second request and ends without a byte: what a connection closed at the wrong moment
-  // looks like.
   RawServer server([](RawPeer& peer) {
-    peer.ReadRequest();
-    peer.Answer(kTaskJson);
-    peer.ReadRequest();
-    if (peer.number() == 0) return peer.Reset();
-    peer.Answer(kTaskJson);
-    peer.WaitForEnd();
+    if (peer.number() == 0) return AnswerOnceThenReset(peer);
+    AnswerEverything(peer);
   });
   MakeClient(server.Url());
   ASSERT_TRUE(Observed(Get()));
@@ -121,9 +121,7 @@ TEST_F(PoolTest, SendsAGetAgainAtOnceWhenThePooledConnectionTurnsOutDead) {
 
 TEST_F(PoolTest, SendsAGetAgainOnlyOnce) {
   RawServer server([](RawPeer& peer) {
-    peer.ReadRequest();
-    if (peer.number() > 0) return peer.Reset();
-    peer.Answer(kTaskJson);
+    if (peer.number() == 0) return AnswerOnceThenReset(peer);
     peer.ReadRequest();
     peer.Reset();
   });
@@ -148,15 +146,8 @@ TEST_F(PoolTest, DoesNotSendAGetAgainOnceItsAnswerHasBegun) {
 }
 
 TEST_F(PoolTest, DoesNotSendAPostAgainWhenThePooledConnectionTurnsOutDead) {
-  RawServer server([](RawPeer& peer) {
-    peer.ReadRequest();
-    peer.Answer(kTaskJson);
-    peer.ReadRequest();
-    peer.Reset();
-  });
-  WaveSpeedOptions options;
-  options.post_reuse_window = absl::InfiniteDuration();
-  MakeClient(server.Url(), options);
+  RawServer server(AnswerOnceThenReset);
+  MakeClient(server.Url(), {.post_reuse_window = absl::InfiniteDuration()});
   ASSERT_TRUE(Observed(Get()));
   EXPECT_TRUE(Unknown(Create()));
   CloseClient();
@@ -171,9 +162,7 @@ TEST_F(PoolTest, KeepsPollingWhilePostsWaitForLateAnswersOnAllTheirConnections) 
       peer.Answer(kTaskJson);
     }
   });
-  WaveSpeedOptions options;
-  options.max_connections = 4;
-  MakeClient(server.Url(), options);
+  MakeClient(server.Url(), {.max_connections = 4});
   std::vector<std::future<core::CreateOutcome>> posts;
   for (int i = 0; i < 6; ++i) posts.push_back(StartCreate());
   ASSERT_TRUE(server.WaitForRequests(3));
@@ -184,9 +173,7 @@ TEST_F(PoolTest, KeepsPollingWhilePostsWaitForLateAnswersOnAllTheirConnections) 
 
 TEST_F(PoolTest, QueuesBeyondTheLimitOfConnectionsAndServesEverybody) {
   RawServer server(AnswerEverything);
-  WaveSpeedOptions options;
-  options.max_connections = 3;
-  MakeClient(server.Url(), options);
+  MakeClient(server.Url(), {.max_connections = 3});
   std::vector<std::future<core::CreateOutcome>> posts;
   std::vector<std::future<core::PollOutcome>> gets;
   for (int i = 0; i < 50; ++i) {
@@ -200,14 +187,8 @@ TEST_F(PoolTest, QueuesBeyondTheLimitOfConnectionsAndServesEverybody) {
 }
 
 TEST_F(PoolTest, EndsAPostUnsentThatWaitedTooLongForAConnection) {
-  RawServer server([](RawPeer& peer) {
-    peer.ReadRequest();
-    peer.WaitForEnd();
-  });
-  WaveSpeedOptions options;
-  options.max_connections = 1;
-  options.queue_timeout = absl::Milliseconds(20);
-  MakeClient(server.Url(), options);
+  RawServer server(NeverAnswer);
+  MakeClient(server.Url(), {.queue_timeout = absl::Milliseconds(20), .max_connections = 1});
   auto first = StartCreate();
   ASSERT_TRUE(server.WaitForRequests(1));
   const core::CreateOutcome late = Create();
@@ -236,11 +217,9 @@ class HttpsClientTest : public ClientTest {
   }
 
   static HttpRequest Request(const std::string& method) {
-    HttpRequest request;
-    request.text = absl::StrCat(method, " / HTTP/1.1\r\nHost: x\r\n\r\n");
-    request.idempotent = method == "GET";
-    request.timeout = absl::Seconds(60);
-    return request;
+    return {.text = absl::StrCat(method, " / HTTP/1.1\r\nHost: x\r\n\r\n"),
+            .idempotent = method == "GET",
+            .timeout = absl::Seconds(60)};
   }
 
   bool Send(const char* method) {
@@ -293,10 +272,7 @@ TEST_F(HttpsClientTest, AConnectionIdleForLongMakesRoomForAPostAtTheLimit) {
 }
 
 TEST_F(HttpsClientTest, RequestsThatWaitTooLongAreGivenUpOneByOneInTheOrderSent) {
-  RawServer server([](RawPeer& peer) {
-    peer.ReadRequest();
-    peer.WaitForEnd();
-  });
+  RawServer server(NeverAnswer);
   MakePool(server, 1, /*queue_timeout=*/absl::Milliseconds(20));
   const std::vector<std::string> methods = {"POST", "GET", "GET", "POST", "POST", "GET"};
   std::vector<size_t> given_up;   // the loop's

@@ -21,9 +21,7 @@ class TlsClientTest : public ClientTest {
     return {certificates.chain_file(), certificates.key_file()};
   }
   static WaveSpeedOptions Trusting(const TestCertificates& certificates) {
-    WaveSpeedOptions options;
-    options.ca_file = certificates.ca_file();
-    return options;
+    return {.ca_file = certificates.ca_file()};
   }
 };
 

@@ -50,9 +50,7 @@ TEST_F(WaveSpeedClientTest, GetsTheResultUnderTheBaseUrlsPath) {
 
 TEST_F(WaveSpeedClientTest, RegistersTheWebhookWithTheAttemptsToken) {
   RawServer server(AnswerEverything);
-  WaveSpeedOptions options;
-  options.webhook_url = "https://gw.example/hook";
-  MakeClient(server.Url(), options);
+  MakeClient(server.Url(), {.webhook_url = "https://gw.example/hook"});
   ASSERT_TRUE(Accepted(Create()));
   EXPECT_THAT(server.Requests().at(0),
               HasSubstr("?webhook=https%3A%2F%2Fgw.example%2Fhook%2Ftoken1 HTTP/1.1\r\n"));
@@ -112,34 +110,16 @@ TEST_F(WaveSpeedClientTest, NamesABadOption) {
         WaveSpeedClient::Create(loop_, *resolver_, events_, *ApiKey::FromText(kKey), options);
     return std::string(client.status().message());
   };
-  WaveSpeedOptions options;
-  options.base_url = "ftp://x";
-  EXPECT_THAT(error(options), HasSubstr("base URL"));
-  options = {};
-  options.model = "../admin";
-  EXPECT_THAT(error(options), HasSubstr("model"));
-  options = {};
-  options.webhook_url = "http://plain.example/";
-  EXPECT_THAT(error(options), HasSubstr("webhook"));
-  options = {};
-  options.ca_file = "/nowhere/ca.pem";
-  EXPECT_THAT(error(options), HasSubstr("/nowhere/ca.pem"));
-  options = {};
-  options.user_agent = "x\r\nY: z";
-  EXPECT_THAT(error(options), HasSubstr("agent"));
+  EXPECT_THAT(error({.base_url = "ftp://x"}), HasSubstr("base URL"));
+  EXPECT_THAT(error({.model = "../admin"}), HasSubstr("model"));
+  EXPECT_THAT(error({.webhook_url = "http://plain.example/"}), HasSubstr("webhook"));
+  EXPECT_THAT(error({.ca_file = "/nowhere/ca.pem"}), HasSubstr("/nowhere/ca.pem"));
+  EXPECT_THAT(error({.user_agent = "x\r\nY: z"}), HasSubstr("agent"));
 }
 
 TEST_F(WaveSpeedClientTest, UsesTheNewKeyAfterTheOldOneWasRefused) {
   KeyFile key("old-key");
-  RawServer server([](RawPeer& peer) {
-    for (std::string request = peer.ReadRequest(); !request.empty(); request = peer.ReadRequest()) {
-      if (request.find("Bearer new-key\r\n") != std::string::npos) {
-        peer.Answer(kTaskJson);
-      } else {
-        peer.Write("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
-      }
-    }
-  });
+  RawServer server(RefuseEveryKeyBut("new-key", 401, kTaskJson));
   MakeClient(server.Url(), {}, *ApiKey::FromFile(key.path(), events_));
   const std::string fingerprint = client_->KeyFingerprint();
   key.Replace("new-key");
@@ -153,12 +133,7 @@ TEST_F(WaveSpeedClientTest, UsesTheNewKeyAfterTheOldOneWasRefused) {
 
 TEST_F(WaveSpeedClientTest, DoesNotFollowRedirectsAndSendsTheKeyNowhereElse) {
   RawServer elsewhere(AnswerEverything);
-  RawServer server([&elsewhere](RawPeer& peer) {
-    while (!peer.ReadRequest().empty()) {
-      peer.Write(absl::StrCat("HTTP/1.1 307 Moved\r\nLocation: ", elsewhere.Url(),
-                              "/\r\nContent-Length: 0\r\n\r\n"));
-    }
-  });
+  RawServer server(RedirectEverythingTo(elsewhere.Url()));
   MakeClient(server.Url());
   EXPECT_EQ(std::get<core::CreateRejected>(Create()).reason, core::Reason::kUpstreamMisconfigured);
   EXPECT_EQ(std::get<core::PollFailed>(Get()).problem, core::PollProblem::kRefused);
@@ -281,9 +256,7 @@ TEST_F(WaveSpeedClientTest, LeavesAPostUnknownWhenNoAnswerComesInTimeAndDoesNotS
     peer.ReadRequest();
     peer.WaitForEnd();
   });
-  WaveSpeedOptions options;
-  options.late_answer_timeout = absl::Milliseconds(50);
-  MakeClient(server.Url(), options);
+  MakeClient(server.Url(), {.late_answer_timeout = absl::Milliseconds(50)});
   const auto outcome = Create();
   EXPECT_TRUE(Unknown(outcome));
   EXPECT_THAT(MessageOf(outcome), HasSubstr("within 50ms"));
@@ -297,9 +270,7 @@ TEST_F(WaveSpeedClientTest, GivesUpAGetWhoseBytesComeTooSlowly) {
     peer.Write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{");
     peer.WaitForEnd();
   });
-  WaveSpeedOptions options;
-  options.get_timeout = absl::Milliseconds(50);
-  MakeClient(server.Url(), options);
+  MakeClient(server.Url(), {.get_timeout = absl::Milliseconds(50)});
   const auto failed = std::get<core::PollFailed>(Get());
   EXPECT_EQ(failed.problem, core::PollProblem::kTransient);
   EXPECT_EQ(failed.http_status, 0);
@@ -375,9 +346,7 @@ TEST_F(WaveSpeedClientTest, SaysNotSentWhenTheNameHasNoAddress) {
 TEST_F(WaveSpeedClientTest, SaysNotSentWhenNoConnectionIsMadeInTime) {
   const uint16_t port = net_test::UnusedPort();
   const net_test::BlackHole hole("127.0.0.1", port);
-  WaveSpeedOptions options;
-  options.connect_timeout = absl::Milliseconds(50);
-  MakeClient(absl::StrCat("http://127.0.0.1:", port), options);
+  MakeClient(absl::StrCat("http://127.0.0.1:", port), {.connect_timeout = absl::Milliseconds(50)});
   const auto outcome = Create();
   EXPECT_TRUE(NotSent(outcome));
   EXPECT_THAT(MessageOf(outcome), HasSubstr("within 50ms"));
@@ -408,9 +377,7 @@ TEST_F(WaveSpeedClientTest, ClosingEndsWaitingPostsUnsentAndWrittenOnesUnknown) 
     peer.ReadRequest();
     peer.WaitForEnd();
   });
-  WaveSpeedOptions options;
-  options.max_connections = 1;
-  MakeClient(server.Url(), options);
+  MakeClient(server.Url(), {.max_connections = 1});
   auto written = StartCreate();
   ASSERT_TRUE(server.WaitForRequests(1));
   auto waiting = StartCreate();

@@ -13,11 +13,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "server/core/completion_times.h"
 #include "server/core/poll_schedule.h"
+#include "tests/bench/flags.h"
 #include "tests/bench/poll_tradeoff/picture.h"
 #include "tests/bench/poll_tradeoff/rivals.h"
 #include "tests/bench/poll_tradeoff/shapes.h"
@@ -334,23 +334,11 @@ int Main(const Settings& settings) {
 
 int main(int argc, char** argv) {
   dreamgate::bench::Settings settings;
-  bool ok = argc % 2 == 1;
-  for (int i = 1; ok && i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = argv[i + 1];
-    if (name == "--rounds") {
-      ok = absl::SimpleAtoi(value, &settings.rounds) && settings.rounds > 0;
-    } else if (name == "--videos") {
-      ok = absl::SimpleAtoi(value, &settings.videos) && settings.videos > 0;
-    } else if (name == "--json") {
-      settings.json_file = value;
-    } else if (name == "--svg") {
-      settings.svg_file = value;
-    } else {
-      ok = false;
-    }
-  }
-  if (!ok) {
+  if (!dreamgate::bench::ReadFlags(argc, argv,
+                                   {{"--rounds", &settings.rounds},
+                                    {"--videos", &settings.videos},
+                                    {"--json", &settings.json_file},
+                                    {"--svg", &settings.svg_file}})) {
     std::fprintf(stderr,
                  "usage: poll_tradeoff [--rounds N] [--videos N] [--json FILE] [--svg FILE]\n");
     return 2;
