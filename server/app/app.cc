@@ -196,7 +196,7 @@ absl::Status App::OpenLedger() {
   options.path = config_.ledger_path;
   absl::StatusOr<std::unique_ptr<ledger::Store>> store = ledger::Store::Open(std::move(options));
   if (!store.ok()) return Named("--ledger-path", store.status());
-  ledger_ = std::make_unique<ledger::LedgerThread>(*std::move(store), executor_, clock_, metrics_);
+  ledger_ = std::make_unique<ledger::LedgerThread>(*std::move(store), executor_, metrics_);
   backup_ = std::make_unique<LedgerBackup>(
       config_.ledger_path,
       [this](std::string path, core::Completion<absl::Status> done) {
@@ -429,8 +429,8 @@ void App::SettleLedger() {
   for (int round = 0; round < 2; ++round) {
     RunOnLoop(
         [this](Done done) {
-          ledger_->Load(
-              "", "",
+          ledger_->Call(
+              core::LoadRequest(),
               [done = std::move(done)](const absl::StatusOr<core::StoredPrediction>&) mutable {
                 std::move(done)();
               });

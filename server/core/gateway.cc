@@ -35,8 +35,10 @@ Gateway::~Gateway() { ports_.ledger.set_commit_observer(nullptr); }
 
 void Gateway::Start(Completion<absl::Status> done) {
   DREAMGATE_FAILPOINT("recover.before_takeover");
-  ports_.ledger.TakeOverUnfinished(lifeline_.Guard(
-      [this, done = std::move(done)](absl::StatusOr<std::vector<Unfinished>> unfinished) mutable {
+  ports_.ledger.Call(
+      TakeOverRequest(),
+      lifeline_.Guard([this, done = std::move(done)](
+                          absl::StatusOr<std::vector<Unfinished>> unfinished) mutable {
         if (!unfinished.ok()) {
           std::move(done)(unfinished.status());
           return;
@@ -76,8 +78,8 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
     });
     return;
   }
-  ports_.ledger.Load(
-      tenant, prediction_id,
+  ports_.ledger.Call(
+      LoadRequest{tenant, prediction_id},
       lifeline_.Guard([prediction_id, visible,
                        done = std::move(done)](absl::StatusOr<StoredPrediction> stored) mutable {
         if (stored.ok()) {
@@ -97,7 +99,7 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
 }
 
 void Gateway::List(ListQuery query, Completion<absl::StatusOr<ListPage>> done) {
-  ports_.ledger.List(std::move(query),
+  ports_.ledger.Call(std::move(query),
                      lifeline_.Guard([this, done = std::move(done)](auto page) mutable {
                        if (page.ok()) {
                          for (const auto& shown : page->predictions) tracker_->Learn(shown);

@@ -29,18 +29,6 @@ class Submitter;
 class Tracker;
 class WatchHub;
 
-// Borrowed by the core for its whole life.
-struct Ports {
-  Clock& clock;
-  Timers& timers;
-  Executor& executor;
-  Random& random;
-  Upstream& upstream;
-  Ledger& ledger;
-  TransitionSink& sink;
-  Events& events;
-};
-
 struct SubmitRequest {
   std::string tenant;
   std::string request_id;  // not empty

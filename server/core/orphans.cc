@@ -41,7 +41,7 @@ void Orphans::Record(const PredictionKey& key, const AttemptOutcome& acceptance,
 
 void Orphans::Write(OrphanRecord record, int failures, Completion<absl::Status> done) {
   OrphanRecord sent = record;
-  ports_.ledger.RecordOrphan(
+  ports_.ledger.Call(
       std::move(sent),
       lifeline_.Guard([this, record = std::move(record), failures,
                        done = std::move(done)](absl::StatusOr<OrphanResult> written) mutable {
@@ -83,21 +83,21 @@ void Orphans::Announce(const Orphan& orphan) {
 }
 
 void Orphans::FollowRecorded(bool news) {
-  ports_.ledger.ListOrphans(
-      lifeline_.Guard([this, news](absl::StatusOr<std::vector<Orphan>> orphans) {
-        if (!orphans.ok()) {
-          Later(kRecordBackoff.maximum, [this, news] { FollowRecorded(news); });
-          return;
-        }
-        for (const Orphan& orphan : *orphans) {
-          if (followed_.contains(orphan.upstream_id)) continue;
-          if (news) {
-            Announce(orphan);
-          } else {
-            Follow(orphan);
-          }
-        }
-      }));
+  ports_.ledger.Call(OpenOrphansQuery(),
+                     lifeline_.Guard([this, news](absl::StatusOr<std::vector<Orphan>> orphans) {
+                       if (!orphans.ok()) {
+                         Later(kRecordBackoff.maximum, [this, news] { FollowRecorded(news); });
+                         return;
+                       }
+                       for (const Orphan& orphan : *orphans) {
+                         if (followed_.contains(orphan.upstream_id)) continue;
+                         if (news) {
+                           Announce(orphan);
+                         } else {
+                           Follow(orphan);
+                         }
+                       }
+                     }));
 }
 
 void Orphans::Follow(Orphan orphan) {

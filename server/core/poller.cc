@@ -67,15 +67,15 @@ Poller::Poller(const Ports& ports, const Options& options, PollObserver& observe
 Poller::~Poller() = default;
 
 void Poller::Start() {
-  ports_.ledger.LoadLearned(options_.model,
-                            lifeline_.Guard([this](absl::StatusOr<std::string> learned) {
-                              if (!learned.ok())
-                                return;  // nothing yet; or trouble, and it is learned anew
-                              if (auto times = CompletionTimes::Parse(*learned)) {
-                                times_ = *std::move(times);
-                                ForgetSchedules();
-                              }
-                            }));
+  ports_.ledger.Call(LoadLearnedRequest{options_.model},
+                     lifeline_.Guard([this](absl::StatusOr<std::string> learned) {
+                       if (!learned.ok())
+                         return;  // nothing yet; or trouble, and it is learned anew
+                       if (auto times = CompletionTimes::Parse(*learned)) {
+                         times_ = *std::move(times);
+                         ForgetSchedules();
+                       }
+                     }));
 }
 
 // -------------------------------------------------------------------------------------- following
@@ -437,7 +437,8 @@ void Poller::SaveLater() {
   save_timer_ = ports_.timers.After(kSavePeriod, [this] {
     save_timer_.reset();
     // If it cannot be written, what the next end teaches is written with it.
-    ports_.ledger.SaveLearned(options_.model, times_.Serialize(), [](const absl::Status&) {});
+    ports_.ledger.Call(SaveLearnedRequest{options_.model, times_.Serialize()},
+                       [](const absl::StatusOr<Done>&) {});
   });
 }
 

@@ -94,24 +94,23 @@ void Reconciler::Ask() {
     return;
   }
   // The whole of history is long: is there anything to look for in it, and since when?
-  ports_.ledger.ReviewAttempts(
-      {question_->reading.since, {}, /*with_accepted=*/false},
-      lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
-        if (!review.ok()) {
-          Conclude(/*answered=*/false);
-          return;
-        }
-        // What is in flight has its own answer to come.
-        const auto lost =
-            std::find_if(review->open.begin(), review->open.end(),
-                         [](const StoredAttempt& open) { return open.result.has_value(); });
-        if (lost == review->open.end()) {
-          Conclude(/*answered=*/true);
-          return;
-        }
-        question_->reading.since = lost->attempt.start_time - kPrelude;
-        ReadPage();
-      }));
+  ports_.ledger.Call(AttemptReviewQuery{question_->reading.since, {}, /*with_accepted=*/false},
+                     lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
+                       if (!review.ok()) {
+                         Conclude(/*answered=*/false);
+                         return;
+                       }
+                       // What is in flight has its own answer to come.
+                       const auto lost = std::find_if(
+                           review->open.begin(), review->open.end(),
+                           [](const StoredAttempt& open) { return open.result.has_value(); });
+                       if (lost == review->open.end()) {
+                         Conclude(/*answered=*/true);
+                         return;
+                       }
+                       question_->reading.since = lost->attempt.start_time - kPrelude;
+                       ReadPage();
+                     }));
 }
 
 void Reconciler::ReadPage() {
@@ -180,7 +179,7 @@ void Reconciler::Review() {
   query.started_after = EarliestStart(question_->reading);
   query.upstream_ids.assign(question_->seen.begin(), question_->seen.end());
   query.with_accepted = !question_->whole;
-  ports_.ledger.ReviewAttempts(
+  ports_.ledger.Call(
       std::move(query), lifeline_.Guard([this](absl::StatusOr<AttemptReview> review) {
         if (!review.ok()) {  // what history has shown may be evidence: it is not read in vain
           next_ =
@@ -366,8 +365,8 @@ void Reconciler::ConcludeAbsence(const StoredAttempt& attempt) {
 
 void Reconciler::OnWebhook(std::string attempt_token, std::string upstream_id,
                            Completion<absl::Status> done) {
-  ports_.ledger.FindAttempt(
-      std::move(attempt_token),
+  ports_.ledger.Call(
+      AttemptQuery{std::move(attempt_token)},
       lifeline_.Guard([this, upstream_id = std::move(upstream_id),
                        done = std::move(done)](absl::StatusOr<StoredAttempt> found) mutable {
         if (!found.ok()) {

@@ -17,10 +17,10 @@ void Retention::Start() { PruneAfter(kPause); }
 
 void Retention::PruneAfter(absl::Duration delay) {
   timer_ = ports_.timers.After(delay, [this] {
-    ports_.ledger.Prune(ports_.clock.Now() - options_.request_id_retention, kStep,
-                        lifeline_.Guard([this](absl::StatusOr<int> forgotten) {
-                          PruneAfter(forgotten.ok() && *forgotten == kStep ? kPause : kPeriod);
-                        }));
+    ports_.ledger.Call(PruneRequest{ports_.clock.Now() - options_.request_id_retention, kStep},
+                       lifeline_.Guard([this](absl::StatusOr<int> forgotten) {
+                         PruneAfter(forgotten.ok() && *forgotten == kStep ? kPause : kPeriod);
+                       }));
   });
 }
 

@@ -141,11 +141,11 @@ void Submitter::Reserve(const std::shared_ptr<Flight>& flight) {
   flight->attempt = reservation.attempt;
   flight->prediction = std::make_shared<const Prediction>(reservation.prediction);
   DREAMGATE_FAILPOINT("submit.before_reserve");
-  ports_.ledger.Reserve(std::move(reservation),
-                        lifeline_.Guard([this, flight](absl::StatusOr<ReserveResult> result) {
-                          OnReserved(flight, std::move(result));
-                          SubmitSuccessors(*flight);
-                        }));
+  ports_.ledger.Call(std::move(reservation),
+                     lifeline_.Guard([this, flight](absl::StatusOr<ReserveResult> result) {
+                       OnReserved(flight, std::move(result));
+                       SubmitSuccessors(*flight);
+                     }));
 }
 
 void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,

@@ -242,10 +242,10 @@ void Tracker::Write(const PredictionKey& key) {
   entry->write_outstanding = true;
   entry->write_expects = proposal.expected_sequence;
   DREAMGATE_FAILPOINT("track.before_writing");
-  ports_.ledger.Propose(std::move(proposal),
-                        lifeline_.Guard([this, key](absl::StatusOr<ProposeResult> result) {
-                          OnWritten(key, std::move(result));
-                        }));
+  ports_.ledger.Call(std::move(proposal),
+                     lifeline_.Guard([this, key](absl::StatusOr<ProposeResult> result) {
+                       OnWritten(key, std::move(result));
+                     }));
 }
 
 void Tracker::OnWritten(const PredictionKey& key, absl::StatusOr<ProposeResult> result) {
@@ -351,8 +351,8 @@ void Tracker::Drop(const PredictionKey& key, Observation observation, absl::stri
 // It has ended meanwhile: how, the ledger knows.
 void Tracker::Settle(const PredictionKey& key, Completion<std::shared_ptr<const Prediction>> done,
                      int failures) {
-  ports_.ledger.Load(
-      key.first, key.second,
+  ports_.ledger.Call(
+      LoadRequest{key.first, key.second},
       lifeline_.Guard([this, key, done = std::move(done),
                        failures](absl::StatusOr<StoredPrediction> stored) mutable {
         if (stored.ok()) {

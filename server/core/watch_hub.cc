@@ -105,7 +105,7 @@ WatchHub::Feed& WatchHub::FeedOf(const PredictionKey& key) {
 
 void WatchHub::Load(Feed& feed) {
   feed.load = ++loads_;
-  ports_.ledger.Load(feed.key.first, feed.key.second,
+  ports_.ledger.Call(LoadRequest{feed.key.first, feed.key.second},
                      lifeline_.Guard([this, key = feed.key,
                                       load = feed.load](absl::StatusOr<StoredPrediction> stored) {
                        OnLoaded(key, load, std::move(stored));

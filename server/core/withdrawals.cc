@@ -12,9 +12,11 @@ constexpr BackoffPolicy kBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
 
 void Withdrawals::Try(RejectRequest request, int failures, Tried tried) {
   RejectRequest again = request;
-  ports_.ledger.Reject(
-      std::move(request), lifeline_.Guard([this, again = std::move(again), failures,
-                                           tried = std::move(tried)](absl::Status written) mutable {
+  ports_.ledger.Call(
+      std::move(request),
+      lifeline_.Guard([this, again = std::move(again), failures,
+                       tried = std::move(tried)](absl::StatusOr<Done> rejected) mutable {
+        const absl::Status& written = rejected.status();
         tried(written);
         if (ReasonOf(written) != Reason::kLedgerUnavailable) return;
         const uint64_t retry = next_retry_++;

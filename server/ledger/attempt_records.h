@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/core/ports.h"
+#include "server/core/ledger_requests.h"
 #include "server/ledger/columns.h"
 #include "server/ledger/sqlite.h"
 

@@ -19,36 +19,11 @@ constexpr size_t kLargestBatch = 256;
 // are.
 constexpr int kBackupPages = 256;
 
-// The prediction as of the transition that `result` committed; null if it committed none.
-std::shared_ptr<const core::Prediction> CommittedBy(const Result& result) {
-  if (const auto* reserve = std::get_if<0>(&result); reserve != nullptr && reserve->ok()) {
-    const auto* reserved = std::get_if<core::Reserved>(&**reserve);
-    return reserved == nullptr ? nullptr : reserved->prediction;
-  }
-  if (const auto* propose = std::get_if<1>(&result); propose != nullptr && propose->ok()) {
-    const auto* committed = std::get_if<core::Committed>(&**propose);
-    return committed == nullptr ? nullptr : committed->prediction;
-  }
-  return nullptr;
-}
-
-template <typename T>
-T Stopped() {
-  return core::MakeError(core::Reason::kLedgerUnavailable,
-                         "the ledger is closed: this server stops",
-                         core::ErrorDetails{.retry_after = absl::Seconds(5),
-                                            .quota_subject = {},
-                                            .resource_type = {},
-                                            .resource_name = {},
-                                            .metadata = {}});
-}
-
 }  // namespace
 
 LedgerThread::LedgerThread(std::unique_ptr<Store> store, core::Executor& executor,
-                           const core::Clock& clock, core::Events& events)
+                           core::Events& events)
     : executor_(executor),
-      clock_(clock),
       events_(events),
       store_(std::move(store)),
       thread_([this] { RunOnLedgerThread(); }) {}
@@ -66,91 +41,17 @@ void LedgerThread::Stop() {
 
 // --------------------------------------------------------------------------------------- on the loop
 
-void LedgerThread::set_commit_observer(core::CommitObserver* observer) {
-  outlet_->observer = observer;
-}
-
-template <typename T>
-void LedgerThread::Enqueue(Operation operation, core::Completion<T> done) {
+void LedgerThread::Enqueue(std::unique_ptr<core::LedgerCall> call) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!stopping_) {
-      queue_.push_back({std::move(operation), [done = std::move(done)](Result result) mutable {
-                          std::move(done)(std::get<T>(std::move(result)));
-                        }});
+      queue_.push_back(std::move(call));
       has_work_.notify_one();
       return;
     }
   }
-  executor_.Post([done = std::move(done)]() mutable { std::move(done)(Stopped<T>()); });
-}
-
-void LedgerThread::Reserve(core::Reservation reservation,
-                           core::Completion<absl::StatusOr<core::ReserveResult>> done) {
-  Enqueue(std::move(reservation), std::move(done));
-}
-
-void LedgerThread::Propose(core::Proposal proposal,
-                           core::Completion<absl::StatusOr<core::ProposeResult>> done) {
-  Enqueue(std::move(proposal), std::move(done));
-}
-
-void LedgerThread::Reject(core::RejectRequest request, core::Completion<absl::Status> done) {
-  Enqueue(std::move(request), std::move(done));
-}
-
-void LedgerThread::Load(std::string tenant, std::string prediction_id,
-                        core::Completion<absl::StatusOr<core::StoredPrediction>> done) {
-  Enqueue(LoadRequest{.tenant = std::move(tenant), .prediction_id = std::move(prediction_id)},
-          std::move(done));
-}
-
-void LedgerThread::List(core::ListQuery query,
-                        core::Completion<absl::StatusOr<core::ListPage>> done) {
-  Enqueue(std::move(query), std::move(done));
-}
-
-void LedgerThread::TakeOverUnfinished(
-    core::Completion<absl::StatusOr<std::vector<core::Unfinished>>> done) {
-  Enqueue(TakeOverRequest{.now = clock_.Now()}, std::move(done));
-}
-
-void LedgerThread::ReviewAttempts(core::AttemptReviewQuery query,
-                                  core::Completion<absl::StatusOr<core::AttemptReview>> done) {
-  Enqueue(std::move(query), std::move(done));
-}
-
-void LedgerThread::FindAttempt(std::string token,
-                               core::Completion<absl::StatusOr<core::StoredAttempt>> done) {
-  Enqueue(FindAttemptRequest{.token = std::move(token)}, std::move(done));
-}
-
-void LedgerThread::RecordOrphan(core::OrphanRecord record,
-                                core::Completion<absl::StatusOr<core::OrphanResult>> done) {
-  Enqueue(std::move(record), std::move(done));
-}
-
-void LedgerThread::ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) {
-  Enqueue(ListOrphansRequest(), std::move(done));
-}
-
-void LedgerThread::Prune(absl::Time ended_before, int most,
-                         core::Completion<absl::StatusOr<int>> done) {
-  Enqueue(PruneRequest{.ended_before = ended_before, .most = most}, std::move(done));
-}
-
-void LedgerThread::LoadLearned(std::string model,
-                               core::Completion<absl::StatusOr<std::string>> done) {
-  Enqueue(LoadLearnedRequest{.model = std::move(model)}, std::move(done));
-}
-
-void LedgerThread::SaveLearned(std::string model, std::string bytes,
-                               core::Completion<absl::Status> done) {
-  Enqueue<absl::StatusOr<LearnedSaved>>(
-      SaveLearnedRequest{.model = std::move(model), .bytes = std::move(bytes)},
-      [done = std::move(done)](absl::StatusOr<LearnedSaved> saved) mutable {
-        std::move(done)(saved.status());
-      });
+  core::AnswerWithError(*call, ClosedLedger());
+  Post(std::move(call));
 }
 
 void LedgerThread::Backup(std::string path, core::Completion<absl::Status> done) {
@@ -163,7 +64,7 @@ void LedgerThread::Backup(std::string path, core::Completion<absl::Status> done)
       return;
     }
   }
-  Post(std::move(backup), Stopped<absl::Status>());
+  Post(std::move(backup), ClosedLedger());
 }
 
 // ------------------------------------------------------------------------------ on the ledger thread
@@ -177,7 +78,7 @@ void LedgerThread::RunOnLedgerThread() {
   store_.reset();  // frees the file's lock before Stop returns
 }
 
-std::optional<std::vector<LedgerThread::Pending>> LedgerThread::TakeBatch() {
+std::optional<Batch> LedgerThread::TakeBatch() {
   if (taken_next_ == taken_.size()) {
     taken_.clear();
     taken_next_ = 0;
@@ -190,20 +91,18 @@ std::optional<std::vector<LedgerThread::Pending>> LedgerThread::TakeBatch() {
   }
   const size_t size = std::min(taken_.size() - taken_next_, kLargestBatch);
   const auto first = taken_.begin() + static_cast<std::ptrdiff_t>(taken_next_);
-  std::vector<Pending> batch(std::make_move_iterator(first),
-                             std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
+  Batch batch(std::make_move_iterator(first),
+              std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
   taken_next_ += size;
   return batch;
 }
 
-void LedgerThread::RunBatch(std::vector<Pending> batch) {
-  std::vector<Operation> operations;
-  operations.reserve(batch.size());
-  for (Pending& pending : batch) operations.push_back(std::move(pending.operation));
-  const auto writes = std::count_if(operations.begin(), operations.end(), IsWrite);
+void LedgerThread::RunBatch(Batch batch) {
+  const auto writes = std::count_if(batch.begin(), batch.end(),
+                                    [](const auto& call) { return core::IsWrite(*call); });
 
   const auto begin = std::chrono::steady_clock::now();
-  BatchResult done = store_->Apply(operations);
+  const BatchResult done = store_->Apply(batch);
   const auto took = absl::FromChrono(std::chrono::steady_clock::now() - begin);
 
   DREAMGATE_FAILPOINT("ledger.committed");
@@ -211,7 +110,7 @@ void LedgerThread::RunBatch(std::vector<Pending> batch) {
   // Reads may go on in trouble, so only a write shows that it is over.
   if (writes > 0 || !done.commit.ok()) ReportTrouble(done.commit);
   ReportDamage(done.damage);
-  for (size_t i = 0; i < batch.size(); ++i) Post(std::move(batch[i]), std::move(done.results[i]));
+  for (auto& call : batch) Post(std::move(call));
   DREAMGATE_FAILPOINT("ledger.posted");
 }
 
@@ -235,15 +134,8 @@ void LedgerThread::ReportDamage(const std::vector<std::string>& damage) {
   }
 }
 
-void LedgerThread::Post(Pending pending, Result result) {
-  executor_.Post(
-      [outlet = outlet_, done = std::move(pending.done), result = std::move(result)]() mutable {
-        const std::shared_ptr<const core::Prediction> committed = CommittedBy(result);
-        if (committed != nullptr && outlet->observer != nullptr) {
-          outlet->observer->OnCommitted(committed);
-        }
-        std::move(done)(std::move(result));
-      });
+void LedgerThread::Post(std::unique_ptr<core::LedgerCall> call) {
+  executor_.Post([outlet = outlet_, call = std::move(call)] { outlet->Complete(*call); });
 }
 
 // ------------------------------------------------------------------------------------------- backups
@@ -273,7 +165,7 @@ void LedgerThread::GiveUpBackups() {
     waiting.swap(backups_);
   }
   if (backup_.has_value()) waiting.push_front(*std::exchange(backup_, std::nullopt));
-  for (BackupRequest& backup : waiting) Post(std::move(backup), Stopped<absl::Status>());
+  for (BackupRequest& backup : waiting) Post(std::move(backup), ClosedLedger());
 }
 
 void LedgerThread::Post(BackupRequest backup, absl::Status status) {

@@ -17,40 +17,20 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "server/core/ports.h"
+#include "server/ledger/outlet.h"
 #include "server/ledger/store.h"
 
 namespace dreamgate::ledger {
 
 class LedgerThread final : public core::Ledger {
  public:
-  // Borrows `executor`, `clock` and `events`. `clock` is read on the loop.
-  LedgerThread(std::unique_ptr<Store> store, core::Executor& executor, const core::Clock& clock,
-               core::Events& events);
+  // Borrows `executor` and `events`.
+  LedgerThread(std::unique_ptr<Store> store, core::Executor& executor, core::Events& events);
   ~LedgerThread() override;  // stops
 
-  void set_commit_observer(core::CommitObserver* observer) override;
-  void Reserve(core::Reservation reservation,
-               core::Completion<absl::StatusOr<core::ReserveResult>> done) override;
-  void Propose(core::Proposal proposal,
-               core::Completion<absl::StatusOr<core::ProposeResult>> done) override;
-  void Reject(core::RejectRequest request, core::Completion<absl::Status> done) override;
-  void Load(std::string tenant, std::string prediction_id,
-            core::Completion<absl::StatusOr<core::StoredPrediction>> done) override;
-  void List(core::ListQuery query, core::Completion<absl::StatusOr<core::ListPage>> done) override;
-  void TakeOverUnfinished(
-      core::Completion<absl::StatusOr<std::vector<core::Unfinished>>> done) override;
-  void ReviewAttempts(core::AttemptReviewQuery query,
-                      core::Completion<absl::StatusOr<core::AttemptReview>> done) override;
-  void FindAttempt(std::string token,
-                   core::Completion<absl::StatusOr<core::StoredAttempt>> done) override;
-  void RecordOrphan(core::OrphanRecord record,
-                    core::Completion<absl::StatusOr<core::OrphanResult>> done) override;
-  void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
-  void Prune(absl::Time ended_before, int most,
-             core::Completion<absl::StatusOr<int>> done) override;
-  void LoadLearned(std::string model, core::Completion<absl::StatusOr<std::string>> done) override;
-  void SaveLearned(std::string model, std::string bytes,
-                   core::Completion<absl::Status> done) override;
+  void set_commit_observer(core::CommitObserver* observer) override {
+    outlet_->set_observer(observer);
+  }
 
   // Copies the whole ledger into the new file `path` (mode 0600), a piece between any two batches,
   // one backup after the other. The copy opens as a ledger and has everything that was committed
@@ -65,49 +45,38 @@ class LedgerThread final : public core::Ledger {
   void Stop();
 
  private:
-  struct Pending {
-    Operation operation;
-    absl::AnyInvocable<void(Result) &&> done;
-  };
   struct BackupRequest {
     std::string path;
     core::Completion<absl::Status> done;
   };
-  // Read and written on the loop only. Shared with posted work, which may outlive this object.
-  struct Outlet {
-    core::CommitObserver* observer = nullptr;
-  };
-
-  template <typename T>
-  void Enqueue(Operation operation, core::Completion<T> done);
+  void Enqueue(std::unique_ptr<core::LedgerCall> call) override;
   // Waits for something to do. Empty: only a backup; nullopt: stopping, and all is done.
-  std::optional<std::vector<Pending>> TakeBatch();
+  std::optional<Batch> TakeBatch();
   void RunOnLedgerThread();
-  void RunBatch(std::vector<Pending> batch);
+  void RunBatch(Batch batch);
   void ReportTrouble(const absl::Status& commit);
   void ReportDamage(const std::vector<std::string>& damage);
-  void Post(Pending pending, Result result);
+  void Post(std::unique_ptr<core::LedgerCall> call);
   // Does a piece of the backup in hand, or begins the next one.
   void ContinueBackup();
   void GiveUpBackups();
   void Post(BackupRequest backup, absl::Status status);
 
   core::Executor& executor_;
-  const core::Clock& clock_;
   core::Events& events_;
   const std::shared_ptr<Outlet> outlet_ = std::make_shared<Outlet>();
 
   // Guards the next three; a leaf: nothing is called under it. Not absl::Mutex, whose packaged
   // library ThreadSanitizer cannot see into.
   std::mutex mutex_;
-  std::vector<Pending> queue_;
+  Batch queue_;
   std::deque<BackupRequest> backups_;  // that wait
   bool stopping_ = false;
   std::condition_variable has_work_;  // or is stopping
 
   // The ledger thread's.
   std::unique_ptr<Store> store_;
-  std::vector<Pending> taken_;  // the queue as taken, newest last
+  Batch taken_;  // the queue as taken, newest last
   size_t taken_next_ = 0;
   std::optional<BackupRequest> backup_;  // in hand
   bool in_trouble_ = false;

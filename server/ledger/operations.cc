@@ -33,10 +33,6 @@ AttemptResults PredecessorsOf(core::AttemptResult result) {
 
 }  // namespace
 
-Ownership Operations::OwnedFrom(absl::Time time) const {
-  return Ownership{.epoch = owner_epoch_, .lease_until = time + lease_};
-}
-
 absl::StatusOr<std::optional<CurrentRow>> Operations::FindCurrent(const PredictionKey& key) {
   if (const CurrentRow* cached = cache_.Find(key.tenant, key.prediction_id); cached != nullptr) {
     return std::optional<CurrentRow>(*cached);
@@ -77,7 +73,7 @@ absl::StatusOr<core::ReserveResult> Operations::Run(const core::Reservation& res
 
   // Inserting first saves a look-up for each new prediction; the unique index decides.
   const absl::StatusOr<bool> inserted =
-      records_.InsertPrediction(*prediction, reservation.canonical, OwnedFrom(first.time));
+      records_.InsertPrediction(*prediction, reservation.canonical, owner_epoch_);
   if (!inserted.ok()) return inserted.status();
   if (!*inserted) return AnswerKnownRequestId(reservation);
 
@@ -124,15 +120,14 @@ absl::StatusOr<core::ProposeResult> Operations::Run(const core::Proposal& propos
   if (!found->has_value()) return core::ProposalConflict{nullptr};
   const CurrentRow& row = **found;
   if (row.prediction->sequence != proposal.expected_sequence ||
-      (row.owner_epoch != 0 && row.owner_epoch != owner_epoch_) ||
+      (row.owner_epoch != kNobody && row.owner_epoch != owner_epoch_) ||
       !MayFollow(row, proposal.transition)) {
     return core::ProposalConflict{row.prediction};
   }
 
   auto next =
       std::make_shared<const core::Prediction>(core::Apply(*row.prediction, proposal.transition));
-  const Ownership owner =
-      core::IsTerminal(next->state) ? Ownership{} : OwnedFrom(proposal.transition.time);
+  const int64_t owner = core::IsTerminal(next->state) ? kNobody : owner_epoch_;
   const absl::StatusOr<bool> updated =
       records_.UpdatePrediction(*next, proposal.expected_sequence, owner_epoch_, owner);
   if (!updated.ok()) return updated.status();
@@ -151,13 +146,13 @@ absl::StatusOr<core::ProposeResult> Operations::Run(const core::Proposal& propos
     absl::Status status = records_.attempts().InsertAttempt(key, *proposal.new_attempt);
     if (!status.ok()) return status;
   }
-  cache_.Put({.prediction = next, .rejected = false, .owner_epoch = owner.epoch});
+  cache_.Put({.prediction = next, .rejected = false, .owner_epoch = owner});
   return core::Committed{std::move(next)};
 }
 
 // -------------------------------------------------------------------------------------------- reject
 
-absl::Status Operations::Run(const core::RejectRequest& request) {
+absl::StatusOr<core::Done> Operations::Run(const core::RejectRequest& request) {
   const PredictionKey key{.tenant = request.tenant, .prediction_id = request.prediction_id};
   const absl::StatusOr<std::optional<CurrentRow>> found = FindCurrent(key);
   if (!found.ok()) return found.status();
@@ -166,7 +161,7 @@ absl::Status Operations::Run(const core::RejectRequest& request) {
   }
   const CurrentRow& row = **found;
   // Asking again after an unknown outcome must be safe.
-  if (row.rejected) return absl::OkStatus();
+  if (row.rejected) return core::Done();
   if (core::IsVisible(*row.prediction)) {
     return RuleBroken(
         absl::StrCat("prediction ", key.prediction_id, " has been shown and cannot be withdrawn"));
@@ -178,13 +173,13 @@ absl::Status Operations::Run(const core::RejectRequest& request) {
   if (absl::Status status = RecordOutcome(key, request.attempt_outcome); !status.ok()) {
     return status;
   }
-  cache_.Put({.prediction = row.prediction, .rejected = true, .owner_epoch = 0});
-  return absl::OkStatus();
+  cache_.Put({.prediction = row.prediction, .rejected = true, .owner_epoch = kNobody});
+  return core::Done();
 }
 
 // --------------------------------------------------------------------------------------------- reads
 
-absl::StatusOr<core::StoredPrediction> Operations::Run(const LoadRequest& request) {
+absl::StatusOr<core::StoredPrediction> Operations::Run(const core::LoadRequest& request) {
   absl::StatusOr<std::optional<LoadedPrediction>> loaded =
       records_.Load({.tenant = request.tenant, .prediction_id = request.prediction_id});
   if (!loaded.ok()) return loaded.status();
@@ -212,10 +207,9 @@ absl::StatusOr<core::ListPage> Operations::Run(const core::ListQuery& query) {
 
 // ----------------------------------------------------------------------------------------- ownership
 
-absl::StatusOr<std::vector<core::Unfinished>> Operations::Run(const TakeOverRequest& request) {
+absl::StatusOr<std::vector<core::Unfinished>> Operations::Run(const core::TakeOverRequest&) {
   cache_.Clear();  // its owner epochs are about to be wrong
-  const absl::StatusOr<std::vector<PredictionKey>> keys =
-      records_.TakeOverUnfinished(OwnedFrom(request.now));
+  const absl::StatusOr<std::vector<PredictionKey>> keys = records_.TakeOverUnfinished(owner_epoch_);
   if (!keys.ok()) return keys.status();
   std::vector<core::Unfinished> unfinished;
   unfinished.reserve(keys->size());
@@ -269,7 +263,7 @@ absl::StatusOr<core::AttemptReview> Operations::Run(const core::AttemptReviewQue
   return review;
 }
 
-absl::StatusOr<core::StoredAttempt> Operations::Run(const FindAttemptRequest& request) {
+absl::StatusOr<core::StoredAttempt> Operations::Run(const core::AttemptQuery& request) {
   absl::StatusOr<std::optional<core::StoredAttempt>> found =
       records_.attempts().FindAttempt(request.token);
   if (!found.ok()) return found.status();
@@ -329,13 +323,13 @@ absl::StatusOr<bool> Operations::KeepOrphan(const core::OrphanRecord& record) {
   return true;
 }
 
-absl::StatusOr<std::vector<core::Orphan>> Operations::Run(const ListOrphansRequest&) {
+absl::StatusOr<std::vector<core::Orphan>> Operations::Run(const core::OpenOrphansQuery&) {
   return records_.attempts().ListOrphans();
 }
 
 // ------------------------------------------------------------------------------------------- pruning
 
-absl::StatusOr<int> Operations::Run(const PruneRequest& request) {
+absl::StatusOr<int> Operations::Run(const core::PruneRequest& request) {
   const absl::StatusOr<std::vector<PredictionKey>> keys =
       records_.FindEndedBefore(request.ended_before, std::max(request.most, 0));
   if (!keys.ok()) return keys.status();
@@ -349,7 +343,7 @@ absl::StatusOr<int> Operations::Run(const PruneRequest& request) {
 
 // ----------------------------------------------------------------------------------- what was learned
 
-absl::StatusOr<std::string> Operations::Run(const LoadLearnedRequest& request) {
+absl::StatusOr<std::string> Operations::Run(const core::LoadLearnedRequest& request) {
   absl::StatusOr<std::optional<std::string>> bytes = records_.FindLearned(request.model);
   if (!bytes.ok()) return bytes.status();
   if (!bytes->has_value()) {
@@ -358,11 +352,11 @@ absl::StatusOr<std::string> Operations::Run(const LoadLearnedRequest& request) {
   return **std::move(bytes);
 }
 
-absl::StatusOr<LearnedSaved> Operations::Run(const SaveLearnedRequest& request) {
+absl::StatusOr<core::Done> Operations::Run(const core::SaveLearnedRequest& request) {
   if (absl::Status status = records_.PutLearned(request.model, request.bytes); !status.ok()) {
     return status;
   }
-  return LearnedSaved();
+  return core::Done();
 }
 
 }  // namespace dreamgate::ledger

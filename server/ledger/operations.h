@@ -13,38 +13,32 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/core/ports.h"
+#include "server/core/ledger_requests.h"
 #include "server/ledger/prediction_cache.h"
 #include "server/ledger/records.h"
-#include "server/ledger/store.h"
 
 namespace dreamgate::ledger {
 
 class Operations {
  public:
-  Operations(Database& database, Records& records, PredictionCache& cache, int64_t owner_epoch,
-             absl::Duration lease)
-      : database_(database),
-        records_(records),
-        cache_(cache),
-        owner_epoch_(owner_epoch),
-        lease_(lease) {}
+  Operations(Database& database, Records& records, PredictionCache& cache, int64_t owner_epoch)
+      : database_(database), records_(records), cache_(cache), owner_epoch_(owner_epoch) {}
 
   // Errors with a reason (core::ReasonOf) say that the request breaks the port's rules; all others
   // come from the file. After an error the caller rolls back to where it began.
   absl::StatusOr<core::ReserveResult> Run(const core::Reservation& reservation);
   absl::StatusOr<core::ProposeResult> Run(const core::Proposal& proposal);
-  absl::Status Run(const core::RejectRequest& request);
-  absl::StatusOr<core::StoredPrediction> Run(const LoadRequest& request);
+  absl::StatusOr<core::Done> Run(const core::RejectRequest& request);
+  absl::StatusOr<core::StoredPrediction> Run(const core::LoadRequest& request);
   absl::StatusOr<core::ListPage> Run(const core::ListQuery& query);
-  absl::StatusOr<std::vector<core::Unfinished>> Run(const TakeOverRequest& request);
+  absl::StatusOr<std::vector<core::Unfinished>> Run(const core::TakeOverRequest& request);
   absl::StatusOr<core::AttemptReview> Run(const core::AttemptReviewQuery& query);
-  absl::StatusOr<core::StoredAttempt> Run(const FindAttemptRequest& request);
+  absl::StatusOr<core::StoredAttempt> Run(const core::AttemptQuery& request);
   absl::StatusOr<core::OrphanResult> Run(const core::OrphanRecord& record);
-  absl::StatusOr<std::vector<core::Orphan>> Run(const ListOrphansRequest& request);
-  absl::StatusOr<int> Run(const PruneRequest& request);
-  absl::StatusOr<std::string> Run(const LoadLearnedRequest& request);
-  absl::StatusOr<LearnedSaved> Run(const SaveLearnedRequest& request);
+  absl::StatusOr<std::vector<core::Orphan>> Run(const core::OpenOrphansQuery& query);
+  absl::StatusOr<int> Run(const core::PruneRequest& request);
+  absl::StatusOr<std::string> Run(const core::LoadLearnedRequest& request);
+  absl::StatusOr<core::Done> Run(const core::SaveLearnedRequest& request);
 
  private:
   absl::StatusOr<core::ReserveResult> AnswerKnownRequestId(const core::Reservation& reservation);
@@ -54,13 +48,11 @@ class Operations {
   absl::Status RecordOutcome(const PredictionKey& key, const core::AttemptOutcome& outcome);
   // True: there was something new to keep.
   absl::StatusOr<bool> KeepOrphan(const core::OrphanRecord& record);
-  Ownership OwnedFrom(absl::Time time) const;
 
   Database& database_;
   Records& records_;
   PredictionCache& cache_;
   const int64_t owner_epoch_;
-  const absl::Duration lease_;
 };
 
 }  // namespace dreamgate::ledger

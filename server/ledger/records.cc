@@ -22,9 +22,9 @@ Records::Records(Database& database) : database_(database), attempts_(database) 
       {&insert_prediction_,
        "INSERT OR IGNORE INTO predictions (tenant, prediction_id, state, sequence, visible, "
        "rejected, "
-       "request_id_taken, owner_epoch, lease_until, end_time, request_id, create_time, model, "
+       "request_id_taken, owner_epoch, end_time, request_id, create_time, model, "
        "aspect_ratio, asked_seed, seed, key_fingerprint, labels_json, prompt, canonical) "
-       "VALUES (?, ?, ?, ?, ?, 0, 1, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
+       "VALUES (?, ?, ?, ?, ?, 0, 1, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
       {&insert_transition_,
        "INSERT INTO transitions (tenant, prediction_id, sequence, state, time, source, "
        "upstream_id, "
@@ -32,16 +32,15 @@ Records::Records(Database& database) : database_(database), attempts_(database) 
        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
 
       {&update_prediction_,
-       "UPDATE predictions SET state = ?, sequence = ?, visible = ?, owner_epoch = ?, "
-       "lease_until = ? "
+       "UPDATE predictions SET state = ?, sequence = ?, visible = ?, owner_epoch = ? "
        "WHERE tenant = ? AND prediction_id = ? AND sequence = ? AND owner_epoch IN (0, ?)"},
       {&end_prediction_,
        "UPDATE predictions SET state = ?, sequence = ?, visible = ?, owner_epoch = ?, "
-       "lease_until = ?, end_time = ? "
+       "end_time = ? "
        "WHERE tenant = ? AND prediction_id = ? AND sequence = ? AND owner_epoch IN (0, ?)"},
       {&mark_rejected_,
        "UPDATE predictions SET rejected = 1, request_id_taken = ?, owner_epoch = 0, "
-       "lease_until = NULL, end_time = ?, rejection_reason = ?, rejection_message = ?, "
+       "end_time = ?, rejection_reason = ?, rejection_message = ?, "
        "rejection_metadata_json = ? WHERE tenant = ? AND prediction_id = ?"},
 
       {&find_by_request_id_,
@@ -65,8 +64,7 @@ Records::Records(Database& database) : database_(database), attempts_(database) 
        "WHERE tenant = ?1 AND prediction_id < ?2 AND visible = 1 AND rejected = 0 "
        "AND (?3 < 0 OR (?3 >> state) & 1) ORDER BY prediction_id DESC"},
 
-      {&take_over_,
-       "UPDATE predictions SET owner_epoch = ?, lease_until = ? WHERE end_time IS NULL"},
+      {&take_over_, "UPDATE predictions SET owner_epoch = ? WHERE end_time IS NULL"},
       {&find_unfinished_,
        "SELECT tenant, prediction_id FROM predictions WHERE end_time IS NULL "
        "ORDER BY tenant, prediction_id"},
@@ -100,8 +98,7 @@ absl::StatusOr<int64_t> Records::OwnerEpoch() {
 // -------------------------------------------------------------------------------------------- writes
 
 absl::StatusOr<bool> Records::InsertPrediction(const core::Prediction& prediction,
-                                               const std::string& canonical,
-                                               const Ownership& owner) {
+                                               const std::string& canonical, int64_t owner_epoch) {
   std::optional<std::string> labels;
   if (!prediction.input.labels.empty()) labels = EncodeStringMap(prediction.input.labels);
   std::optional<int64_t> asked_seed;
@@ -113,8 +110,7 @@ absl::StatusOr<bool> Records::InsertPrediction(const core::Prediction& predictio
       .Bind(ToInteger(prediction.state))
       .Bind(prediction.sequence)
       .Bind(ToInteger(core::IsVisible(prediction)))
-      .Bind(owner.epoch)
-      .Bind(owner.lease_until)
+      .Bind(owner_epoch)
       .Bind(prediction.request_id)
       .Bind(prediction.create_time)
       .Bind(prediction.model)
@@ -145,15 +141,14 @@ absl::Status Records::InsertTransition(const PredictionKey& key,
 
 absl::StatusOr<bool> Records::UpdatePrediction(const core::Prediction& prediction,
                                                int64_t expected_sequence, int64_t epoch,
-                                               const Ownership& owner) {
+                                               int64_t next_epoch) {
   // SQLite rewrites every index that reads a column which is set, changed or not. So what goes on leaves
   // the end alone, and with it the index of the unfinished.
   Cursor cursor(prediction.end_time.has_value() ? end_prediction_ : update_prediction_);
   cursor.Bind(ToInteger(prediction.state))
       .Bind(prediction.sequence)
       .Bind(ToInteger(core::IsVisible(prediction)))
-      .Bind(owner.epoch)
-      .Bind(owner.lease_until);
+      .Bind(next_epoch);
   if (prediction.end_time.has_value()) cursor.Bind(*prediction.end_time);
   cursor.Bind(prediction.tenant).Bind(prediction.id).Bind(expected_sequence).Bind(epoch);
   if (const absl::Status status = cursor.Run(); !status.ok()) return status;
@@ -317,10 +312,10 @@ absl::StatusOr<std::vector<std::string>> Records::ListIds(const core::ListQuery&
 
 // ------------------------------------------------------------------------------- ownership and pruning
 
-absl::StatusOr<std::vector<PredictionKey>> Records::TakeOverUnfinished(const Ownership& owner) {
+absl::StatusOr<std::vector<PredictionKey>> Records::TakeOverUnfinished(int64_t owner_epoch) {
   {
     Cursor cursor(take_over_);
-    cursor.Bind(owner.epoch).Bind(owner.lease_until);
+    cursor.Bind(owner_epoch);
     if (const absl::Status status = cursor.Run(); !status.ok()) return status;
   }
   std::vector<PredictionKey> keys;

@@ -14,17 +14,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/core/ports.h"
+#include "server/core/ledger_requests.h"
 #include "server/ledger/attempt_records.h"
 #include "server/ledger/columns.h"
 #include "server/ledger/sqlite.h"
 
 namespace dreamgate::ledger {
 
-struct Ownership {
-  int64_t epoch = 0;  // 0: nobody's
-  std::optional<absl::Time> lease_until;
-};
+// The owner epoch of what is nobody's: it has ended, or waits to be taken over.
+constexpr int64_t kNobody = 0;
 
 // Who has a request id.
 struct RequestIdHolder {
@@ -59,14 +57,14 @@ class Records {
   // `prediction` is the reservation's, as of its first transition. False: the request id or the
   // prediction id is taken, nothing was written.
   absl::StatusOr<bool> InsertPrediction(const core::Prediction& prediction,
-                                        const std::string& canonical, const Ownership& owner);
+                                        const std::string& canonical, int64_t owner_epoch);
   absl::Status InsertTransition(const PredictionKey& key, const core::Transition& transition);
 
   // Compare and set: false if the row is not at `expected_sequence` or is owned by an epoch other
-  // than `epoch`.
+  // than `epoch`. `next_epoch` owns it from now on.
   absl::StatusOr<bool> UpdatePrediction(const core::Prediction& prediction,
                                         int64_t expected_sequence, int64_t epoch,
-                                        const Ownership& owner);
+                                        int64_t next_epoch);
   absl::Status MarkRejected(const core::RejectRequest& request);
 
   absl::StatusOr<std::optional<RequestIdHolder>> FindByRequestId(const std::string& tenant,
@@ -75,8 +73,8 @@ class Records {
   // At most `limit` ids that match, newest first.
   absl::StatusOr<std::vector<std::string>> ListIds(const core::ListQuery& query, int limit);
 
-  // Gives everything unfinished to `owner`; returns the keys, oldest first within a tenant.
-  absl::StatusOr<std::vector<PredictionKey>> TakeOverUnfinished(const Ownership& owner);
+  // Gives everything unfinished to `owner_epoch`; returns the keys, oldest first within a tenant.
+  absl::StatusOr<std::vector<PredictionKey>> TakeOverUnfinished(int64_t owner_epoch);
 
   // The terminal and rejected ones that ended before `time`, the longest ended first.
   absl::StatusOr<std::vector<PredictionKey>> FindEndedBefore(absl::Time time, int limit);

@@ -25,49 +25,14 @@ absl::Status AsAnswer(const absl::Status& status) {
   return core::MakeError(
       core::Reason::kLedgerUnavailable,
       absl::StrCat("the ledger is unavailable, try again later: ", status.message()),
-      core::ErrorDetails{.retry_after = absl::Seconds(5),
-                         .quota_subject = {},
-                         .resource_type = {},
-                         .resource_name = {},
-                         .metadata = {}});
+      core::ErrorDetails{.retry_after = absl::Seconds(5)});
 }
 
-const absl::Status& StatusOf(const absl::Status& status) { return status; }
-template <typename T>
-const absl::Status& StatusOf(const absl::StatusOr<T>& value) {
-  return value.status();
-}
-
-bool IsOk(const Result& result) {
-  return std::visit([](const auto& answer) { return answer.ok(); }, result);
-}
-
-template <size_t... kIndex>
-Result ErrorAt(size_t index, const absl::Status& error, std::index_sequence<kIndex...>) {
-  Result result;
-  ((index == kIndex ? static_cast<void>(result.emplace<kIndex>(error)) : static_cast<void>(0)),
-   ...);
-  return result;
-}
-
-// The error `status` as a result of `operation`.
-Result Refused(const Operation& operation, const absl::Status& status) {
-  static_assert(std::variant_size_v<Operation> == std::variant_size_v<Result>);
-  return ErrorAt(operation.index(), AsAnswer(status),
-                 std::make_index_sequence<std::variant_size_v<Result>>());
-}
-
-template <typename... Requests>
-bool IsOneOf(const Operation& operation) {
-  return (std::holds_alternative<Requests>(operation) || ...);
+bool IsOk(const core::LedgerCall& call) {
+  return std::visit([](const auto& any) { return any.answer.ok(); }, call);
 }
 
 }  // namespace
-
-bool IsWrite(const Operation& operation) {
-  return !IsOneOf<LoadRequest, core::ListQuery, core::AttemptReviewQuery, FindAttemptRequest,
-                  ListOrphansRequest, LoadLearnedRequest>(operation);
-}
 
 // ----------------------------------------------------------------------------------- open and reopen
 
@@ -140,91 +105,72 @@ absl::Status Store::Reopen() {
 
 // ------------------------------------------------------------------------------------------- batches
 
-BatchResult Store::Apply(absl::Span<const Operation> batch) {
-  BatchResult done = RunBatch(batch);
+BatchResult Store::Apply(Calls batch) {
+  BatchResult done{.commit = RunBatch(batch), .damage = {}};
   if (database_ != nullptr) done.damage = database_->TakeDamage();
   return done;
 }
 
-BatchResult Store::RunBatch(absl::Span<const Operation> batch) {
+absl::Status Store::RunBatch(Calls batch) {
   absl::Status status = EnsureOpen();
   if (status.ok()) {
-    BatchResult done;
-    status = RunTransaction(batch, done.results);
-    if (status.ok()) return done;
+    status = RunTransaction(batch);
+    if (status.ok()) return status;
     Abandon();
   }
-  return AnswerInTrouble(batch, status);
+  AnswerInTrouble(batch, status);
+  return status;
 }
 
-absl::Status Store::RunTransaction(absl::Span<const Operation> batch,
-                                   std::vector<Result>& results) {
-  results.reserve(batch.size());
+absl::Status Store::RunTransaction(Calls batch) {
   DREAMGATE_FAILPOINT("ledger.before_begin");
   if (absl::Status status = records_->Begin(); !status.ok()) return status;
-  for (const Operation& operation : batch) {
-    results.push_back(IsWrite(operation) ? RunUnderSavepoint(operation) : RunOperation(operation));
+  for (const auto& call : batch) {
+    if (core::IsWrite(*call)) {
+      RunUnderSavepoint(*call);
+    } else {
+      RunCall(*call);
+    }
     if (database_->failed()) return database_->failure();
   }
   DREAMGATE_FAILPOINT("ledger.before_commit");
   return records_->Commit();
 }
 
-Result Store::RunUnderSavepoint(const Operation& operation) {
+void Store::RunUnderSavepoint(core::LedgerCall& call) {
   // A failed savepoint shows in Database::failed() and fails the batch.
   records_->SetSavepoint().IgnoreError();
-  if (database_->failed()) return Refused(operation, database_->failure());
-  Result result = RunOperation(operation);
-  if (database_->failed()) return result;
-  if (!IsOk(result)) {
+  if (database_->failed()) return;
+  RunCall(call);
+  if (database_->failed()) return;
+  if (!IsOk(call)) {
     records_->RollbackToSavepoint().IgnoreError();
     cache_->Clear();
   }
   records_->ReleaseSavepoint().IgnoreError();
-  return result;
 }
 
-Result Store::RunOperation(const Operation& operation) {
-  Operations operations(*database_, *records_, *cache_, owner_epoch_, options_.lease);
-  return std::visit(
-      [&](const auto& request) -> Result {
-        auto answer = operations.Run(request);
-        if (!answer.ok()) {
-          database_->NoteDamage(StatusOf(answer));
-          return Refused(operation, StatusOf(answer));
-        }
-        return Result(std::in_place_type<decltype(answer)>, std::move(answer));
+void Store::RunCall(core::LedgerCall& call) {
+  Operations operations(*database_, *records_, *cache_, owner_epoch_);
+  std::visit(
+      [&](auto& any) {
+        any.answer = operations.Run(any.request);
+        if (any.answer.ok()) return;
+        database_->NoteDamage(any.answer.status());
+        any.answer = AsAnswer(any.answer.status());
       },
-      operation);
+      call);
 }
 
-BatchResult Store::AnswerInTrouble(absl::Span<const Operation> batch, const absl::Status& trouble) {
-  BatchResult answer;
-  answer.commit = trouble;
-  answer.results.reserve(batch.size());
-  for (const Operation& operation : batch) {
-    absl::Status status = IsWrite(operation) ? trouble : EnsureOpen();
-    answer.results.push_back(status.ok() ? RunOperation(operation) : Refused(operation, status));
+void Store::AnswerInTrouble(Calls batch, const absl::Status& trouble) {
+  for (const auto& call : batch) {
+    const absl::Status status = core::IsWrite(*call) ? trouble : EnsureOpen();
+    if (status.ok()) {
+      RunCall(*call);
+    } else {
+      core::AnswerWithError(*call, AsAnswer(status));
+    }
   }
-  return answer;
-}
-
-// ------------------------------------------------------------------------------- single operations
-
-absl::StatusOr<core::StoredPrediction> Store::Load(std::string tenant, std::string prediction_id) {
-  const Operation operation =
-      LoadRequest{.tenant = std::move(tenant), .prediction_id = std::move(prediction_id)};
-  return std::get<3>(std::move(Apply({&operation, 1}).results[0]));
-}
-
-absl::StatusOr<core::ListPage> Store::List(core::ListQuery query) {
-  const Operation operation = std::move(query);
-  return std::get<4>(std::move(Apply({&operation, 1}).results[0]));
-}
-
-absl::StatusOr<std::vector<core::Unfinished>> Store::TakeOverUnfinished(absl::Time now) {
-  const Operation operation = TakeOverRequest{.now = now};
-  return std::get<5>(std::move(Apply({&operation, 1}).results[0]));
 }
 
 // -------------------------------------------------------------------------------------------- backup

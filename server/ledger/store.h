@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -21,7 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "server/core/ports.h"
+#include "server/core/ledger_call.h"
 
 namespace dreamgate::ledger {
 
@@ -36,9 +37,6 @@ struct StoreOptions {
   std::string vfs;
   // How long opening waits for another process to let go of the file.
   absl::Duration lock_wait = absl::ZeroDuration();
-  // Written beside the owner epoch of each prediction in flight. Here the file's lock and the epoch
-  // decide alone; a ledger that is shared by many processes needs it.
-  absl::Duration lease = absl::Seconds(60);
   // Pages in the write-ahead log before it is copied back (4 KiB each). SQLite's default of 1,000
   // makes the slowest commits of a busy ledger.
   int checkpoint_pages = 4000;
@@ -46,83 +44,41 @@ struct StoreOptions {
   size_t cached_predictions = 4096;
 };
 
-struct LoadRequest {
-  std::string tenant;
-  std::string prediction_id;
-};
-
-struct TakeOverRequest {
-  absl::Time now;  // leases run from here
-};
-
-struct FindAttemptRequest {
-  std::string token;
-};
-
-struct ListOrphansRequest {};
-
-struct PruneRequest {
-  absl::Time ended_before;
-  int most = 0;
-};
-
-struct LoadLearnedRequest {
-  std::string model;
-};
-
-struct SaveLearnedRequest {
-  std::string model;
-  std::string bytes;
-};
-struct LearnedSaved {};  // an answer of its own kind: no two operations share one
-
-// What the port `core::Ledger` offers, and what it answers: the n-th alternative answers the n-th.
-using Operation = std::variant<core::Reservation, core::Proposal, core::RejectRequest, LoadRequest,
-                               core::ListQuery, TakeOverRequest, core::AttemptReviewQuery,
-                               FindAttemptRequest, core::OrphanRecord, ListOrphansRequest,
-                               PruneRequest, LoadLearnedRequest, SaveLearnedRequest>;
-using Result =
-    std::variant<absl::StatusOr<core::ReserveResult>, absl::StatusOr<core::ProposeResult>,
-                 absl::Status, absl::StatusOr<core::StoredPrediction>,
-                 absl::StatusOr<core::ListPage>, absl::StatusOr<std::vector<core::Unfinished>>,
-                 absl::StatusOr<core::AttemptReview>, absl::StatusOr<core::StoredAttempt>,
-                 absl::StatusOr<core::OrphanResult>, absl::StatusOr<std::vector<core::Orphan>>,
-                 absl::StatusOr<int>, absl::StatusOr<std::string>, absl::StatusOr<LearnedSaved>>;
-
-// Whether it may change anything.
-bool IsWrite(const Operation& operation);
+// Calls that share a transaction. Their answers are in them once they are applied.
+using Batch = std::vector<std::unique_ptr<core::LedgerCall>>;
 
 struct BatchResult {
-  std::vector<Result> results;  // one an operation, in order
   // Not OK: the transaction failed. All its writes have an error (LEDGER_UNAVAILABLE, retry after
   // 5 s) and may or may not be on disk; reads have been answered afresh where that shows nothing that
-  // a crash could take back.
+  // a crash could undo.
   absl::Status commit;
-  // Damaged rows that were met, one line each: those that operations have failed for, and those that
-  // TakeOverUnfinished, AttemptReviewQuery and ListOrphans have left out of their answers.
+  // Damaged rows that were met, one line each: those that calls have failed for, and those that
+  // TakeOverRequest, AttemptReviewQuery and OpenOrphansQuery have left out of their answers.
   std::vector<std::string> damage;
 };
 
 class Store {
  public:
   // Opens or creates the ledger; see ledger_file.h for the errors. Starts a new owner epoch: what
-  // was in flight belongs to nobody until TakeOverUnfinished.
+  // was in flight belongs to nobody until a TakeOverRequest.
   static absl::StatusOr<std::unique_ptr<Store>> Open(StoreOptions options);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
-  // Runs the operations in order in one transaction, each under its own savepoint: one that fails
-  // leaves no trace and does not hurt the others. Besides LEDGER_UNAVAILABLE (also for a damaged row,
-  // which it names) an operation fails with INTERNAL if it breaks the port's rules (changes nothing),
-  // and with NOT_FOUND where the port says so.
-  // After a failed commit the file is closed, then reopened and reread before the next operation.
-  BatchResult Apply(absl::Span<const Operation> batch);
+  // Runs the calls in order in one transaction and puts their answers into them (`done` is not
+  // called). Each write is under its own savepoint: one that fails leaves no trace and does not hurt
+  // the others. A damaged row gives LEDGER_UNAVAILABLE and is named.
+  // After a failed commit the file is closed, then reopened and reread before the next call.
+  BatchResult Apply(absl::Span<const std::unique_ptr<core::LedgerCall>> batch);
 
-  // A batch of one each.
-  absl::StatusOr<core::StoredPrediction> Load(std::string tenant, std::string prediction_id);
-  absl::StatusOr<core::ListPage> List(core::ListQuery query);
-  absl::StatusOr<std::vector<core::Unfinished>> TakeOverUnfinished(absl::Time now);
+  // A batch of one.
+  template <typename Request>
+  core::AnswerTo<Request> Run(Request request) {
+    const std::unique_ptr<core::LedgerCall> call = core::MakeLedgerCall(std::move(request));
+    Apply({&call, 1});
+    return std::get<core::LedgerCallOf<Request>>(*std::move(call)).answer;
+  }
 
   // Copies the whole ledger into the new file `path` (mode 0600) of the operating system's, a few
   // pages a step, between which Apply goes on; the copy has everything that was committed before its
@@ -146,11 +102,12 @@ class Store {
   absl::Status Reopen();
   void Abandon();
 
-  absl::Status RunTransaction(absl::Span<const Operation> batch, std::vector<Result>& results);
-  BatchResult RunBatch(absl::Span<const Operation> batch);
-  Result RunOperation(const Operation& operation);
-  Result RunUnderSavepoint(const Operation& operation);
-  BatchResult AnswerInTrouble(absl::Span<const Operation> batch, const absl::Status& trouble);
+  using Calls = absl::Span<const std::unique_ptr<core::LedgerCall>>;
+  absl::Status RunTransaction(Calls batch);
+  absl::Status RunBatch(Calls batch);
+  void RunCall(core::LedgerCall& call);
+  void RunUnderSavepoint(core::LedgerCall& call);
+  void AnswerInTrouble(Calls batch, const absl::Status& trouble);
 
   const StoreOptions options_;
   std::unique_ptr<Database> database_;  // null: closed after trouble

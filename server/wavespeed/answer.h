@@ -8,7 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "server/core/ports.h"
+#include "server/core/upstream_task.h"
 
 namespace dreamgate::wavespeed {
 

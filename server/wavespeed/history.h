@@ -7,7 +7,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "server/core/ports.h"
+#include "server/core/upstream_task.h"
 #include "server/wavespeed/answer.h"
 
 namespace dreamgate::wavespeed {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "server/core/ports.h"
+#include "server/core/upstream_task.h"
 
 namespace dreamgate::wavespeed {
 

@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "server/core/ports.h"
+#include "server/core/upstream_task.h"
 
 namespace dreamgate::wavespeed {
 

@@ -83,7 +83,8 @@ TEST_F(PollerTest, WhatIsLearnedOutlivesTheProcess) {
 }
 
 TEST_F(PollerTest, SpoiltBytesAreNothingLearned) {
-  world_.ledger.SaveLearned(world_.options.model, "garbage", [](const absl::Status&) {});
+  world_.ledger.Call(SaveLearnedRequest{world_.options.model, "garbage"},
+                     [](const absl::StatusOr<Done>&) {});
   world_.time.RunDue();
   world_.Crash();
   world_.StartGateway();

@@ -167,7 +167,7 @@ class ReconcilerWorld : public World {
   }
 
   // As the ledger has it, without asking the gateway (which would count as interest in it).
-  const Prediction& Durable(const std::string& id) const { return *ledger.Find(kTenant, id); }
+  Prediction Durable(const std::string& id) const { return *ledger.Find(kTenant, id); }
   bool Reaches(const std::string& id, State state, absl::Duration limit) {
     return time.AdvanceUntil([this, &id, state] { return Durable(id).state == state; }, limit);
   }
@@ -178,7 +178,7 @@ class ReconcilerWorld : public World {
     return ended;
   }
   std::optional<FailureCode> FailureOf(const std::string& id) const {
-    const auto& failure = Durable(id).failure;
+    const auto failure = Durable(id).failure;
     return failure ? std::optional(failure->code) : std::nullopt;
   }
   std::optional<AttemptResult> ResultOf(const std::string& id, int attempt = 1) const {

@@ -239,7 +239,7 @@ void Propose(World& world, const std::string& id, int64_t sequence, State state)
   proposal.transition.state = state;
   proposal.transition.time = world.time.Now();
   proposal.transition.upstream_id = "u1";
-  world.ledger.Propose(std::move(proposal), [](const absl::StatusOr<ProposeResult>&) {});
+  world.ledger.Call(std::move(proposal), [](const absl::StatusOr<ProposeResult>&) {});
 }
 
 // Commits straight into the ledger, past the gateway's own observations, and tells nobody.

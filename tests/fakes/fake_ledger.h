@@ -1,7 +1,7 @@
-// The ledger port in memory, with the same rules as the real one, and trouble on demand. A restart of
-// the process is a new Gateway over the same FakeLedger.
+// The real ledger store on a disk in memory, one request a transaction, with trouble on demand. A
+// restart of the process is a new Gateway over the same FakeLedger.
 //
-// Every operation is two steps on the executor, as with a real ledger: first it takes effect, then its
+// Every request is two steps on the executor, as with a real ledger: first it takes effect, then its
 // answer arrives. A test that steps through virtual time can look, or end the process, in between.
 #ifndef DREAMGATE_TESTS_FAKES_FAKE_LEDGER_H_
 #define DREAMGATE_TESTS_FAKES_FAKE_LEDGER_H_
@@ -9,13 +9,16 @@
 #include <cstddef>
 #include <map>
 #include <memory>
-#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "server/core/ports.h"
+#include "server/ledger/outlet.h"
+#include "server/ledger/store.h"
+#include "tests/fakes/memory_vfs.h"
 
 namespace dreamgate::fakes {
 
@@ -26,24 +29,26 @@ class FakeLedger final : public core::Ledger {
   // the prediction.
   enum class Writes { kWork, kFail, kWorkButReportFailure, kRefuse };
 
-  explicit FakeLedger(core::Executor& executor) : executor_(executor) {}
+  explicit FakeLedger(core::Executor& executor);
 
   void set_writes(Writes writes) { writes_ = writes; }
   // Asked for every write. Empty: as `set_writes` says.
   absl::AnyInvocable<Writes()> choose_writes;
+  // False: reads fail, and so does taking over what is unfinished.
   void set_reads_work(bool work) { reads_work_ = work; }
-  // While held, operations queue up; releasing runs them in order.
+  // While held, requests queue up; releasing runs them in order.
   void Hold() { held_ = true; }
   void Release();
-  // The process is gone: what is held never happens.
+  // The process is gone: what is held never happens, and the next one opens the file.
   void DropHeld();
 
   // Facts for tests.
-  size_t reservations() const { return rows_.size(); }
+  size_t reservations() const { return known_.size() - pruned_; }  // rejected ones included
   size_t writes_tried() const { return writes_tried_; }
   size_t loads() const { return loads_; }
   // The most proposals for one prediction that waited for their answers at the same time.
   int most_proposals_outstanding() const { return most_proposals_outstanding_; }
+  // Null if there is none, or it was rejected.
   std::shared_ptr<const core::Prediction> Find(const std::string& tenant,
                                                const std::string& id) const;
   // All that are not rejected, by tenant and id.
@@ -51,83 +56,56 @@ class FakeLedger final : public core::Ledger {
   const std::vector<core::AttemptOutcome>& attempt_outcomes() const { return attempt_outcomes_; }
   // Every attempt of every prediction, as it is now.
   std::vector<core::StoredAttempt> Attempts() const;
-  // Every orphan as last recorded, by upstream id.
+  // Every orphan as recorded so far, by upstream id.
   const std::map<std::string, core::OrphanRecord>& orphans() const { return orphans_; }
   const std::map<std::string, std::string>& learned() const { return learned_; }
 
-  void set_commit_observer(core::CommitObserver* observer) override { observer_ = observer; }
-  void Reserve(core::Reservation reservation,
-               core::Completion<absl::StatusOr<core::ReserveResult>> done) override;
-  void Propose(core::Proposal proposal,
-               core::Completion<absl::StatusOr<core::ProposeResult>> done) override;
-  void Reject(core::RejectRequest request, core::Completion<absl::Status> done) override;
-  void Load(std::string tenant, std::string prediction_id,
-            core::Completion<absl::StatusOr<core::StoredPrediction>> done) override;
-  void List(core::ListQuery query, core::Completion<absl::StatusOr<core::ListPage>> done) override;
-  void TakeOverUnfinished(
-      core::Completion<absl::StatusOr<std::vector<core::Unfinished>>> done) override;
-  void ReviewAttempts(core::AttemptReviewQuery query,
-                      core::Completion<absl::StatusOr<core::AttemptReview>> done) override;
-  void FindAttempt(std::string token,
-                   core::Completion<absl::StatusOr<core::StoredAttempt>> done) override;
-  void RecordOrphan(core::OrphanRecord record,
-                    core::Completion<absl::StatusOr<core::OrphanResult>> done) override;
-  void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
-  void Prune(absl::Time ended_before, int most,
-             core::Completion<absl::StatusOr<int>> done) override;
-  void LoadLearned(std::string model, core::Completion<absl::StatusOr<std::string>> done) override;
-  void SaveLearned(std::string model, std::string bytes,
-                   core::Completion<absl::Status> done) override;
+  void set_commit_observer(core::CommitObserver* observer) override {
+    outlet_.set_observer(observer);
+  }
 
  private:
-  using Key = std::pair<std::string, std::string>;
-  struct Row {
-    core::StoredPrediction stored;
-    std::shared_ptr<const core::Prediction> current;
-    std::vector<core::StoredAttempt> attempts;  // what is the prediction's is filled in when asked
+  using Key = std::pair<std::string, std::string>;  // tenant, prediction id
+  // What was reserved under a key.
+  struct Known {
+    std::vector<std::string> tokens;  // of its attempts
     bool rejected = false;
   };
-  struct RequestRow {
-    std::string prediction_id;
-    std::string canonical;
-    std::optional<core::Rejection> remembered;
-  };
-  // An answer, and what the commit observer is told before it.
-  template <typename T>
-  struct Executed {
-    T answer;
-    std::shared_ptr<const core::Prediction> committed = nullptr;
-  };
 
-  template <typename T, typename Operation>
-  void Run(Operation operation, core::Completion<T> done);
+  void Enqueue(std::unique_ptr<core::LedgerCall> call) override;
+  void Run(std::unique_ptr<core::LedgerCall> call);
+  void Apply(std::unique_ptr<core::LedgerCall>& call);
+  void Open();
   Writes NextWrites();
-  void Commit(Row& row, const core::Transition& transition);
-  static bool IsLegal(const Row& row, const core::AttemptOutcome& outcome);
-  void Record(Row& row, const core::AttemptOutcome& outcome);
-  bool IsBound(const std::string& upstream_id) const;
+  void CountProposal(const core::LedgerCall& call, int change);
 
-  Executed<absl::StatusOr<core::ReserveResult>> RunReserve(const core::Reservation& reservation);
-  Executed<absl::StatusOr<core::ProposeResult>> RunPropose(const core::Proposal& proposal);
-  absl::Status RunReject(const core::RejectRequest& request);
-  absl::StatusOr<core::StoredPrediction> RunLoad(const Key& key);
-  absl::StatusOr<core::ListPage> RunList(const core::ListQuery& query) const;
-  core::AttemptReview RunReviewAttempts(const core::AttemptReviewQuery& query) const;
-  absl::StatusOr<core::OrphanResult> RunRecordOrphan(const core::OrphanRecord& record);
-  int RunPrune(absl::Time ended_before, int most);
+  // Notes what a successful request shows. False: it was answered without changing anything.
+  template <typename Request>
+  bool Note(const core::LedgerCallOf<Request>&) {
+    return true;
+  }
+  bool Note(const core::LedgerCallOf<core::Reservation>& reserve);
+  bool Note(const core::LedgerCallOf<core::Proposal>& propose);
+  bool Note(const core::LedgerCallOf<core::RejectRequest>& reject);
+  bool Note(const core::LedgerCallOf<core::OrphanRecord>& record);
+  bool Note(const core::LedgerCallOf<core::PruneRequest>& prune);
+  bool Note(const core::LedgerCallOf<core::SaveLearnedRequest>& save);
 
   core::Executor& executor_;
-  core::CommitObserver* observer_ = nullptr;
+  MemoryVfs disk_;
+  std::unique_ptr<ledger::Store> store_;
+  ledger::Outlet outlet_;
   Writes writes_ = Writes::kWork;
   bool reads_work_ = true;
   bool held_ = false;
+  std::vector<std::unique_ptr<core::LedgerCall>> waiting_;
+
   size_t writes_tried_ = 0;
   size_t loads_ = 0;
   std::map<Key, int> proposals_outstanding_;
   int most_proposals_outstanding_ = 0;
-  std::vector<absl::AnyInvocable<void() &&>> waiting_;
-  std::map<Key, Row> rows_;             // by tenant and id
-  std::map<Key, RequestRow> requests_;  // by tenant and request_id
+  std::map<Key, Known> known_;
+  size_t pruned_ = 0;  // of them
   std::vector<core::AttemptOutcome> attempt_outcomes_;
   std::map<std::string, core::OrphanRecord> orphans_;
   std::map<std::string, std::string> learned_;  // by model

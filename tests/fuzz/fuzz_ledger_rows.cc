@@ -20,8 +20,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "server/ledger/store.h"
+#include "tests/fakes/memory_vfs.h"
 #include "tests/fuzz/check.h"
-#include "tests/simulation/memory_vfs.h"
 
 namespace dreamgate::fuzz {
 namespace {

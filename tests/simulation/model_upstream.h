@@ -18,11 +18,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/core/ports.h"
+#include "tests/fakes/chance.h"
 #include "tests/fakes/virtual_time.h"
-#include "tests/simulation/chance.h"
 #include "tests/simulation/process.h"
 
 namespace dreamgate::simulation {
+
+using fakes::Chance;
 
 // One video that was paid for.
 struct ModelTask {

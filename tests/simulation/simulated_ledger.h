@@ -8,17 +8,17 @@
 #include <cstddef>
 #include <deque>
 #include <memory>
-#include <string>
-#include <vector>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/time/time.h"
 #include "server/core/ports.h"
+#include "server/ledger/outlet.h"
 #include "server/ledger/store.h"
-#include "tests/simulation/chance.h"
+#include "tests/fakes/chance.h"
 #include "tests/simulation/process.h"
 
 namespace dreamgate::simulation {
+
+using fakes::Chance;
 
 class SimulatedLedger final : public core::Ledger {
  public:
@@ -28,8 +28,7 @@ class SimulatedLedger final : public core::Ledger {
     virtual ~Observer() = default;
     virtual void OnBatchBegins() = 0;
     // The batch is applied (or its process has died in the middle: then the results go nowhere).
-    virtual void OnBatchApplied(absl::Span<const ledger::Operation> batch,
-                                const ledger::BatchResult& done) = 0;
+    virtual void OnBatchApplied(const ledger::Batch& batch, const ledger::BatchResult& done) = 0;
     // True: the process is over, post nothing.
     virtual bool ProcessIsOver() const = 0;
   };
@@ -37,29 +36,9 @@ class SimulatedLedger final : public core::Ledger {
   SimulatedLedger(ledger::Store& store, Process& process, Chance& chance, Observer& observer)
       : store_(store), process_(process), chance_(chance), observer_(observer) {}
 
-  void set_commit_observer(core::CommitObserver* observer) override { commit_observer_ = observer; }
-  void Reserve(core::Reservation reservation,
-               core::Completion<absl::StatusOr<core::ReserveResult>> done) override;
-  void Propose(core::Proposal proposal,
-               core::Completion<absl::StatusOr<core::ProposeResult>> done) override;
-  void Reject(core::RejectRequest request, core::Completion<absl::Status> done) override;
-  void Load(std::string tenant, std::string prediction_id,
-            core::Completion<absl::StatusOr<core::StoredPrediction>> done) override;
-  void List(core::ListQuery query, core::Completion<absl::StatusOr<core::ListPage>> done) override;
-  void TakeOverUnfinished(
-      core::Completion<absl::StatusOr<std::vector<core::Unfinished>>> done) override;
-  void ReviewAttempts(core::AttemptReviewQuery query,
-                      core::Completion<absl::StatusOr<core::AttemptReview>> done) override;
-  void FindAttempt(std::string token,
-                   core::Completion<absl::StatusOr<core::StoredAttempt>> done) override;
-  void RecordOrphan(core::OrphanRecord record,
-                    core::Completion<absl::StatusOr<core::OrphanResult>> done) override;
-  void ListOrphans(core::Completion<absl::StatusOr<std::vector<core::Orphan>>> done) override;
-  void Prune(absl::Time ended_before, int most,
-             core::Completion<absl::StatusOr<int>> done) override;
-  void LoadLearned(std::string model, core::Completion<absl::StatusOr<std::string>> done) override;
-  void SaveLearned(std::string model, std::string bytes,
-                   core::Completion<absl::Status> done) override;
+  void set_commit_observer(core::CommitObserver* observer) override {
+    outlet_.set_observer(observer);
+  }
 
   // As LedgerThread::Stop: everything queued is applied now, its results are posted, and what is
   // called later is refused.
@@ -69,33 +48,21 @@ class SimulatedLedger final : public core::Ledger {
   void set_slowest_commit(absl::Duration slowest) { slowest_commit_ = slowest; }
 
  private:
-  struct Pending {
-    ledger::Operation operation;
-    absl::AnyInvocable<void(ledger::Result) &&> done;
-  };
-
-  struct Answered {
-    absl::AnyInvocable<void(ledger::Result) &&> done;
-    ledger::Result result;
-  };
-
-  template <typename T>
-  void Enqueue(ledger::Operation operation, core::Completion<T> done);
+  void Enqueue(std::unique_ptr<core::LedgerCall> call) override;
   void ScheduleBatch();
   void RunBatch(size_t size);
-  void Deliver(Pending pending, ledger::Result result);
-  void DeliverNext();
+  void Deliver(std::unique_ptr<core::LedgerCall> call);
 
   ledger::Store& store_;
   Process& process_;
   Chance& chance_;
   Observer& observer_;
-  core::CommitObserver* commit_observer_ = nullptr;
-  std::deque<Pending> queue_;
+  ledger::Outlet outlet_;
+  std::deque<std::unique_ptr<core::LedgerCall>> queue_;
   bool batch_scheduled_ = false;
   bool stopped_ = false;
   absl::Duration slowest_commit_ = absl::Milliseconds(20);
-  std::deque<Answered> results_;  // on their way to the loop
+  std::deque<std::unique_ptr<core::LedgerCall>> answered_;  // on their way to the loop
   absl::Time last_delivery_ = absl::InfinitePast();
 };
 

@@ -12,8 +12,8 @@
 #include "server/core/gateway.h"
 #include "server/ledger/store.h"
 #include "tests/fakes/fake_random.h"
+#include "tests/fakes/memory_vfs.h"
 #include "tests/simulation/callers.h"
-#include "tests/simulation/memory_vfs.h"
 #include "tests/simulation/model_upstream.h"
 #include "tests/simulation/simulated_ledger.h"
 #include "tests/simulation/watch_clients.h"
@@ -21,6 +21,10 @@
 #include "tests/simulation/world.h"
 
 namespace dreamgate::simulation {
+
+using fakes::CrashKind;
+using fakes::DiskFault;
+using fakes::MemoryVfs;
 namespace {
 
 // Longer than upstream's retention, after which nothing may be left open.
@@ -87,23 +91,26 @@ const MemoryVfs& NewLedgersDisk() {
   return *kDisk;
 }
 
-std::string Name(const ledger::Operation& operation) {
+std::string Name(const core::LedgerCall& call) {
   constexpr absl::string_view kNames[] = {
-      "Reserve",     "Propose",      "Reject",      "Load",  "List",        "TakeOver",   "Review",
-      "FindAttempt", "RecordOrphan", "ListOrphans", "Prune", "LoadLearned", "SaveLearned"};
-  std::string name(operation.index() < std::size(kNames) ? kNames[operation.index()] : "something");
-  if (const auto* proposal = std::get_if<core::Proposal>(&operation)) {
-    absl::StrAppend(&name, "(", core::StateName(proposal->transition.state), " ",
-                    proposal->transition.sequence);
-    if (proposal->attempt_outcome) {
-      absl::StrAppend(&name, ", attempt ", proposal->attempt_outcome->number, " ",
-                      core::AttemptResultName(proposal->attempt_outcome->result), " ",
-                      proposal->attempt_outcome->upstream_id);
+      "Reserve", "Propose",     "Reject",       "Load",        "List",        "TakeOver",   "Prune",
+      "Review",  "FindAttempt", "RecordOrphan", "ListOrphans", "LoadLearned", "SaveLearned"};
+  static_assert(std::size(kNames) == std::variant_size_v<core::LedgerCall>);
+  std::string name(kNames[call.index()]);
+  if (const auto* propose = core::CallAs<core::Proposal>(call)) {
+    const core::Proposal& proposal = propose->request;
+    absl::StrAppend(&name, "(", core::StateName(proposal.transition.state), " ",
+                    proposal.transition.sequence);
+    if (proposal.attempt_outcome) {
+      absl::StrAppend(&name, ", attempt ", proposal.attempt_outcome->number, " ",
+                      core::AttemptResultName(proposal.attempt_outcome->result), " ",
+                      proposal.attempt_outcome->upstream_id);
     }
     absl::StrAppend(&name, ")");
   }
-  if (const auto* record = std::get_if<core::OrphanRecord>(&operation)) {
-    absl::StrAppend(&name, "(", record->orphan.upstream_id, record->ended ? ", ended)" : ")");
+  if (const auto* record = core::CallAs<core::OrphanRecord>(call)) {
+    absl::StrAppend(&name, "(", record->request.orphan.upstream_id,
+                    record->request.ended ? ", ended)" : ")");
   }
   return name;
 }
@@ -140,8 +147,7 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
   void OnHistoryAnswered(const core::HistoryQuery& query,
                          const core::HistoryOutcome& outcome) override;
   void OnBatchBegins() override;
-  void OnBatchApplied(absl::Span<const ledger::Operation> batch,
-                      const ledger::BatchResult& done) override;
+  void OnBatchApplied(const ledger::Batch& batch, const ledger::BatchResult& done) override;
   bool ProcessIsOver() const override { return disk_.died(); }
 
  private:
@@ -165,8 +171,9 @@ class Simulation final : public ModelUpstream::Observer, public SimulatedLedger:
   void EndProcess(CrashKind kind);
 
   void MimicPerhaps(const ModelTask& task);
-  void NoteIntents(absl::Span<const ledger::Operation> batch);
-  void NoteEnds(absl::Span<const ledger::Operation> batch, const ledger::BatchResult& done);
+  void NoteIntents(const ledger::Batch& batch);
+  void NoteEnds(const ledger::Batch& batch, bool committed);
+  void NotePruned(const core::LedgerCallOf<core::PruneRequest>& prune);
 
   bool Quiet() const;
   void Pass(absl::Duration duration);
@@ -465,7 +472,8 @@ void Simulation::StartProcess() {
 
 void Simulation::CheckWhatIsOnDisk(ledger::Store& store) {
   for (const PredictionKey& key : world_.invariants.Known()) {
-    const absl::StatusOr<core::StoredPrediction> stored = store.Load(key.first, key.second);
+    const absl::StatusOr<core::StoredPrediction> stored =
+        store.Run(core::LoadRequest{key.first, key.second});
     if (!stored.ok() && disk_.fault() != DiskFault::kNone && !absl::IsNotFound(stored.status())) {
       continue;
     }
@@ -607,52 +615,53 @@ void Simulation::OnHistoryAnswered(const core::HistoryQuery& query,
 
 void Simulation::OnBatchBegins() { CountDown(Ending::kDuringBatch); }
 
-void Simulation::NoteIntents(absl::Span<const ledger::Operation> batch) {
-  for (const ledger::Operation& operation : batch) {
-    if (const auto* reservation = std::get_if<core::Reservation>(&operation)) {
-      world_.invariants.OnReserved(*reservation);
+void Simulation::NoteIntents(const ledger::Batch& batch) {
+  for (const auto& call : batch) {
+    if (const auto* reserve = core::CallAs<core::Reservation>(*call)) {
+      world_.invariants.OnReserved(reserve->request);
     }
-    const auto* proposal = std::get_if<core::Proposal>(&operation);
-    if (proposal != nullptr && proposal->new_attempt) {
-      world_.invariants.OnNewAttempt({proposal->tenant, proposal->prediction_id},
-                                     *proposal->new_attempt);
-    }
-  }
-}
-
-void Simulation::NoteEnds(absl::Span<const ledger::Operation> batch,
-                          const ledger::BatchResult& done) {
-  for (size_t i = 0; i < batch.size(); ++i) {
-    if (const auto* proposed = std::get_if<absl::StatusOr<core::ProposeResult>>(&done.results[i]);
-        proposed != nullptr && proposed->ok()) {
-      const auto* committed = std::get_if<core::Committed>(&**proposed);
-      if (committed != nullptr) world_.invariants.OnCommitted(*committed->prediction);
-    }
-    const auto* prune = std::get_if<ledger::PruneRequest>(&batch[i]);
-    if (prune == nullptr) continue;
-    const auto* count = std::get_if<absl::StatusOr<int>>(&done.results[i]);
-    if (!done.commit.ok() || count == nullptr || !count->ok() || **count == 0) continue;
-    history_.forgotten += **count;
-    world_.invariants.OnRejectionsForgotten(prune->ended_before);
-    for (const PredictionKey& key : world_.invariants.Reserved()) {
-      const auto stored = store_->Load(key.first, key.second);
-      if (!absl::IsNotFound(stored.status())) continue;
-      world_.invariants.OnForgotten(key, world_.time.Now(), options_.request_id_retention);
+    const auto* propose = core::CallAs<core::Proposal>(*call);
+    if (propose != nullptr && propose->request.new_attempt) {
+      world_.invariants.OnNewAttempt({propose->request.tenant, propose->request.prediction_id},
+                                     *propose->request.new_attempt);
     }
   }
 }
 
-void Simulation::OnBatchApplied(absl::Span<const ledger::Operation> batch,
-                                const ledger::BatchResult& done) {
+void Simulation::NoteEnds(const ledger::Batch& batch, bool committed) {
+  for (const auto& call : batch) {
+    if (const auto* propose = core::CallAs<core::Proposal>(*call);
+        propose != nullptr && propose->answer.ok()) {
+      const auto* done = std::get_if<core::Committed>(&*propose->answer);
+      if (done != nullptr) world_.invariants.OnCommitted(*done->prediction);
+    }
+    const auto* prune = core::CallAs<core::PruneRequest>(*call);
+    if (prune != nullptr && committed && prune->answer.ok() && *prune->answer > 0) {
+      NotePruned(*prune);
+    }
+  }
+}
+
+void Simulation::NotePruned(const core::LedgerCallOf<core::PruneRequest>& prune) {
+  history_.forgotten += *prune.answer;
+  world_.invariants.OnRejectionsForgotten(prune.request.ended_before);
+  for (const PredictionKey& key : world_.invariants.Reserved()) {
+    const auto stored = store_->Run(core::LoadRequest{key.first, key.second});
+    if (!absl::IsNotFound(stored.status())) continue;
+    world_.invariants.OnForgotten(key, world_.time.Now(), options_.request_id_retention);
+  }
+}
+
+void Simulation::OnBatchApplied(const ledger::Batch& batch, const ledger::BatchResult& done) {
   ++history_.transactions;
   if (!done.commit.ok()) ++history_.transactions_failed;
   NoteIntents(batch);
   if (world_.trace.on()) {
     std::string line = "commit of";
-    for (const ledger::Operation& operation : batch) absl::StrAppend(&line, " ", Name(operation));
+    for (const auto& call : batch) absl::StrAppend(&line, " ", Name(*call));
     world_.trace.Add(line, ": ", done.commit.ok() ? "done" : done.commit.message());
   }
-  NoteEnds(batch, done);
+  NoteEnds(batch, done.commit.ok());
   if (disk_.died()) {
     process_must_end_ = true;
     return;
@@ -673,9 +682,8 @@ bool Simulation::Quiet() const {
 }
 
 bool Simulation::EvidenceIsAwaited() {
-  const auto done = store_->Apply({{core::AttemptReviewQuery{absl::InfinitePast(), {}, false}}});
-  const auto* review = std::get_if<absl::StatusOr<core::AttemptReview>>(&done.results[0]);
-  return review != nullptr && review->ok() && !(*review)->open.empty();
+  const auto review = store_->Run(core::AttemptReviewQuery{absl::InfinitePast(), {}, false});
+  return review.ok() && !review->open.empty();
 }
 
 // Lets time pass, whatever happens meanwhile.
@@ -788,12 +796,12 @@ void Simulation::CheckTheEnd() {
   absl::StatusOr<std::unique_ptr<ledger::Store>> store = OpenStore();
   if (!store.ok()) return;
   for (const PredictionKey& key : world_.invariants.Reserved()) {
-    world_.invariants.OnFoundOnDisk(key, (*store)->Load(key.first, key.second));
+    world_.invariants.OnFoundOnDisk(key, (*store)->Run(core::LoadRequest{key.first, key.second}));
   }
   if (const std::optional<TheEnd> end = ReadTheEnd(**store)) {
     world_.invariants.OnEnd(*end, upstream_);
   }
-  const auto unfinished = (*store)->TakeOverUnfinished(world_.time.Now());
+  const auto unfinished = (*store)->Run(core::TakeOverRequest());
   if (!unfinished.ok() || !unfinished->empty()) {
     world_.invariants.Complain("Everything ends", "the ledger still has something unfinished");
   }
@@ -805,34 +813,26 @@ std::optional<TheEnd> Simulation::ReadTheEnd(ledger::Store& store) {
   end.healed = healed_time_;
   end.options = options_;
   end.process_starts = process_starts_;
-  std::vector<ledger::Operation> questions;
-  core::AttemptReviewQuery review{absl::InfinitePast(), {}, false};
-  for (const auto& [id, task] : upstream_.tasks()) review.upstream_ids.push_back(id);
-  questions.push_back(std::move(review));
-  questions.push_back(ledger::ListOrphansRequest{});
+  core::AttemptReviewQuery everything{absl::InfinitePast(), {}, false};
+  for (const auto& [id, task] : upstream_.tasks()) everything.upstream_ids.push_back(id);
+  auto review = store.Run(std::move(everything));
+  auto orphans = store.Run(core::OpenOrphansQuery());
+  bool readable = review.ok() && orphans.ok();
   for (const absl::string_view tenant : kTenants) {
     core::ListQuery query;
     query.tenant = std::string(tenant);
     query.page_size = 1000;
-    questions.push_back(std::move(query));
+    const auto page = store.Run(std::move(query));
+    readable = readable && page.ok();
+    if (!page.ok()) continue;
+    for (const auto& prediction : page->predictions) end.listed.push_back(*prediction);
   }
-  ledger::BatchResult done = store.Apply(questions);
-  for (ledger::Result& result : done.results) {
-    const bool ok = std::visit([](const auto& answer) { return answer.ok(); }, result);
-    if (!ok) {
-      world_.invariants.Complain("The ledger can be read", "what is left cannot");
-      return std::nullopt;
-    }
-    if (auto* reviewed = std::get_if<absl::StatusOr<core::AttemptReview>>(&result)) {
-      end.review = **std::move(reviewed);
-    }
-    if (auto* orphans = std::get_if<absl::StatusOr<std::vector<core::Orphan>>>(&result)) {
-      end.orphans = **std::move(orphans);
-    }
-    if (auto* page = std::get_if<absl::StatusOr<core::ListPage>>(&result)) {
-      for (const auto& prediction : (*page)->predictions) end.listed.push_back(*prediction);
-    }
+  if (!readable) {
+    world_.invariants.Complain("The ledger can be read", "what is left cannot");
+    return std::nullopt;
   }
+  end.review = *std::move(review);
+  end.orphans = *std::move(orphans);
   return end;
 }
 

@@ -13,7 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "tests/simulation/memory_vfs.h"
+#include "tests/fakes/memory_vfs.h"
 #include "tests/simulation/report.h"
 #include "tests/simulation/simulation.h"
 
@@ -136,6 +136,6 @@ int main(int argc, char** argv) {
     std::cerr << kUsage;
     return 2;
   }
-  PrepareForManyDisks();
+  dreamgate::fakes::PrepareForManyDisks();
   return Runner(*arguments).Run();
 }

@@ -9,13 +9,15 @@
 
 #include "absl/functional/any_invocable.h"
 #include "server/core/gateway.h"
+#include "tests/fakes/chance.h"
 #include "tests/fakes/virtual_time.h"
-#include "tests/simulation/chance.h"
 #include "tests/simulation/invariants.h"
 #include "tests/simulation/process.h"
 #include "tests/simulation/trace.h"
 
 namespace dreamgate::simulation {
+
+using fakes::Chance;
 
 struct World {
   World(uint64_t seed, bool trace_on) : chance(seed), trace(time, trace_on), invariants(trace) {}

@@ -26,7 +26,7 @@ ROOMS = {
 
 # wavespeed is a leaf that speaks in core's values; the rest of core is none of its business.
 ONLY_HEADERS = {
-    ("wavespeed", "core"): {"errors.h", "ports.h", "prediction.h"},
+    ("wavespeed", "core"): {"errors.h", "prediction.h", "upstream_task.h"},
 }
 
 # Third-party libraries, and the places that may include them. The first that matches counts.

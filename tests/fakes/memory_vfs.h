@@ -5,8 +5,8 @@
 // sync, in order. A failed sync leaves its writes readable but forgets to bring them to the disk, as
 // operating systems do: syncing again does not help, writing again does. Creating and deleting a file
 // is durable at once.
-#ifndef DREAMGATE_TESTS_SIMULATION_MEMORY_VFS_H_
-#define DREAMGATE_TESTS_SIMULATION_MEMORY_VFS_H_
+#ifndef DREAMGATE_TESTS_FAKES_MEMORY_VFS_H_
+#define DREAMGATE_TESTS_FAKES_MEMORY_VFS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -15,11 +15,11 @@
 #include <string>
 #include <vector>
 
-#include "tests/simulation/chance.h"
+#include "tests/fakes/chance.h"
 
 struct sqlite3_vfs;
 
-namespace dreamgate::simulation {
+namespace dreamgate::fakes {
 
 enum class DiskFault {
   kNone,
@@ -107,6 +107,6 @@ class MemoryVfs {
 // and locks, no memory given back between two of them. Call before anything else, or not at all.
 void PrepareForManyDisks();
 
-}  // namespace dreamgate::simulation
+}  // namespace dreamgate::fakes
 
-#endif  // DREAMGATE_TESTS_SIMULATION_MEMORY_VFS_H_
+#endif  // DREAMGATE_TESTS_FAKES_MEMORY_VFS_H_

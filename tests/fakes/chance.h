@@ -1,7 +1,7 @@
 // The dice of one simulated history. Everything that is left to chance is drawn here or from the
 // gateway's own fakes::FakeRandom, so that a seed replays its history exactly. One thread.
-#ifndef DREAMGATE_TESTS_SIMULATION_CHANCE_H_
-#define DREAMGATE_TESTS_SIMULATION_CHANCE_H_
+#ifndef DREAMGATE_TESTS_FAKES_CHANCE_H_
+#define DREAMGATE_TESTS_FAKES_CHANCE_H_
 
 #include <cmath>
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 #include "absl/time/time.h"
 
-namespace dreamgate::simulation {
+namespace dreamgate::fakes {
 
 class Chance {
  public:
@@ -55,6 +55,6 @@ class Chance {
   std::mt19937_64 engine_;
 };
 
-}  // namespace dreamgate::simulation
+}  // namespace dreamgate::fakes
 
-#endif  // DREAMGATE_TESTS_SIMULATION_CHANCE_H_
+#endif  // DREAMGATE_TESTS_FAKES_CHANCE_H_

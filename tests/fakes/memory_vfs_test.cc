@@ -1,5 +1,5 @@
 // The simulated disk: honest about what was synced, merciless about what was not.
-#include "tests/simulation/memory_vfs.h"
+#include "tests/fakes/memory_vfs.h"
 
 #include <sqlite3.h>
 
@@ -10,9 +10,9 @@
 
 #include "gtest/gtest.h"
 #include "server/ledger/store.h"
-#include "tests/simulation/chance.h"
+#include "tests/fakes/chance.h"
 
-namespace dreamgate::simulation {
+namespace dreamgate::fakes {
 namespace {
 
 // A file of the disk, opened as SQLite does.
@@ -168,8 +168,7 @@ class StoreOnMemoryVfsTest : public ::testing::TestWithParam<int> {
     reservation.first_transition.sequence = 1;
     reservation.first_transition.state = core::State::kSubmitting;
     reservation.attempt = {1, "token", absl::UnixEpoch()};
-    const ledger::Operation operation = std::move(reservation);
-    return std::get<0>(store.Apply({&operation, 1}).results[0]).status();
+    return store.Run(std::move(reservation)).status();
   }
 
   MemoryVfs disk_;
@@ -183,7 +182,7 @@ TEST_P(StoreOnMemoryVfsTest, WhatWasAnsweredSurvivesEveryCrashInTheMiddleOfSomet
   for (int crash = 0; crash < 60; ++crash) {
     auto store = Open();
     ASSERT_TRUE(store.ok()) << store.status();
-    const auto unfinished = (*store)->TakeOverUnfinished(absl::UnixEpoch());
+    const auto unfinished = (*store)->Run(core::TakeOverRequest());
     ASSERT_TRUE(unfinished.ok()) << unfinished.status();
     // What died in the middle may be there all the same: nobody was told.
     ASSERT_GE(static_cast<int>(unfinished->size()), reserved);
@@ -209,7 +208,7 @@ TEST_P(StoreOnMemoryVfsTest, AFullDiskFailsWritesUntilThereIsRoomAgain) {
   EXPECT_FALSE(Reserve(**store, 2).ok());
   disk_.set_fault(DiskFault::kNone);
   EXPECT_TRUE(Reserve(**store, 3).ok());
-  EXPECT_EQ((*store)->TakeOverUnfinished(absl::UnixEpoch())->size(), 2U);
+  EXPECT_EQ((*store)->Run(core::TakeOverRequest())->size(), 2U);
 }
 
 TEST_P(StoreOnMemoryVfsTest, AfterAFailedSyncTheNextProcessLosesNothingThatItAnswers) {
@@ -217,7 +216,7 @@ TEST_P(StoreOnMemoryVfsTest, AfterAFailedSyncTheNextProcessLosesNothingThatItAns
     Chance chance(seed);
     auto store = Open();
     ASSERT_TRUE(store.ok()) << store.status();
-    const size_t before = (*store)->TakeOverUnfinished(absl::UnixEpoch())->size();
+    const size_t before = (*store)->Run(core::TakeOverRequest())->size();
     disk_.set_fault(DiskFault::kSyncError);
     EXPECT_FALSE(Reserve(**store, static_cast<int>(100 * seed)).ok());
     disk_.Crash(CrashKind::kProcessKilled, chance);
@@ -229,14 +228,14 @@ TEST_P(StoreOnMemoryVfsTest, AfterAFailedSyncTheNextProcessLosesNothingThatItAns
     store = Open();
     ASSERT_TRUE(store.ok()) << store.status();
     EXPECT_TRUE(Reserve(**store, static_cast<int>(100 * seed + 1)).ok());
-    const size_t after = (*store)->TakeOverUnfinished(absl::UnixEpoch())->size();
+    const size_t after = (*store)->Run(core::TakeOverRequest())->size();
     EXPECT_GE(after, before + 1);
     disk_.Crash(CrashKind::kPowerLoss, chance);
     store->reset();
     disk_.Restart();
     store = Open();
     ASSERT_TRUE(store.ok()) << store.status();
-    ASSERT_EQ((*store)->TakeOverUnfinished(absl::UnixEpoch())->size(), after);
+    ASSERT_EQ((*store)->Run(core::TakeOverRequest())->size(), after);
   }
 }
 
@@ -244,7 +243,7 @@ TEST_P(StoreOnMemoryVfsTest, WhatAFailedSyncLeftInDoubtIsNotShown) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     Chance chance(seed);
     const auto shown = [](ledger::Store& store) {
-      const auto unfinished = store.TakeOverUnfinished(absl::UnixEpoch());
+      const auto unfinished = store.Run(core::TakeOverRequest());
       return unfinished.ok() ? static_cast<int64_t>(unfinished->size()) : -1;
     };
     auto store = Open();
@@ -253,9 +252,9 @@ TEST_P(StoreOnMemoryVfsTest, WhatAFailedSyncLeftInDoubtIsNotShown) {
     EXPECT_FALSE(Reserve(**store, static_cast<int>(seed)).ok());
     core::ListQuery query;
     query.tenant = "tenant";
-    EXPECT_FALSE((*store)->List(query).ok());
+    EXPECT_FALSE((*store)->Run(query).ok());
     disk_.set_fault(DiskFault::kNone);
-    EXPECT_TRUE((*store)->List(query).ok());
+    EXPECT_TRUE((*store)->Run(query).ok());
     const int64_t before = shown(**store);
     disk_.Crash(CrashKind::kPowerLoss, chance);
     store->reset();
@@ -267,4 +266,4 @@ TEST_P(StoreOnMemoryVfsTest, WhatAFailedSyncLeftInDoubtIsNotShown) {
 }
 
 }  // namespace
-}  // namespace dreamgate::simulation
+}  // namespace dreamgate::fakes

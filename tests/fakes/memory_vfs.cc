@@ -1,4 +1,4 @@
-#include "tests/simulation/memory_vfs.h"
+#include "tests/fakes/memory_vfs.h"
 
 #include <malloc.h>
 #include <sqlite3.h>
@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace dreamgate::simulation {
+namespace dreamgate::fakes {
 namespace {
 
 constexpr int64_t kPage = 4096;    // what an operating system writes back at once
@@ -356,4 +356,4 @@ void PrepareForManyDisks() {
 
 MemoryVfs::~MemoryVfs() { sqlite3_vfs_unregister(vfs_.get()); }
 
-}  // namespace dreamgate::simulation
+}  // namespace dreamgate::fakes
