@@ -2,12 +2,12 @@
 
 #include <utility>
 
+#include "server/core/evidence/reconciler.h"
 #include "server/core/failpoint.h"
-#include "server/core/reconciler.h"
 #include "server/core/retention.h"
-#include "server/core/submitter.h"
-#include "server/core/tracker.h"
-#include "server/core/watch_hub.h"
+#include "server/core/submission/submitter.h"
+#include "server/core/tracking/tracker.h"
+#include "server/core/watching/watch_hub.h"
 
 namespace dreamgate::core {
 namespace {

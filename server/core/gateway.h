@@ -15,9 +15,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/core/circuit_breaker.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
+#include "server/core/polling/circuit_breaker.h"
 #include "server/core/ports.h"
 #include "server/core/prediction.h"
 

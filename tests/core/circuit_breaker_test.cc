@@ -1,4 +1,4 @@
-#include "server/core/circuit_breaker.h"
+#include "server/core/polling/circuit_breaker.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "server/core/evidence.h"
+#include "server/core/evidence/evidence.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

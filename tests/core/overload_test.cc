@@ -15,7 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/core/gateway.h"
-#include "server/core/poll_budget.h"
+#include "server/core/polling/poll_budget.h"
 #include "tests/fakes/fake_events.h"
 #include "tests/fakes/fake_ledger.h"
 #include "tests/fakes/fake_random.h"

@@ -1,5 +1,5 @@
 // When tasks are polled: learned, shared under a budget, and seldom while webhooks do the work.
-#include "server/core/poller.h"
+#include "server/core/polling/poller.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // What becomes of POSTs whose outcome is unknown, through the gateway's front door on virtual time.
-#include "server/core/reconciler.h"
+#include "server/core/evidence/reconciler.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

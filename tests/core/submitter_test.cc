@@ -1,4 +1,4 @@
-#include "server/core/submitter.h"
+#include "server/core/submission/submitter.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

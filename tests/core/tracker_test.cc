@@ -1,4 +1,4 @@
-#include "server/core/tracker.h"
+#include "server/core/tracking/tracker.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -10,13 +10,13 @@ class Bug:
     changes: tuple[tuple[str, str, str], ...]  # (file, text that is there once, text instead)
 
 
-SUBMITTER = "server/core/submitter.cc"
-TRACKER = "server/core/tracker.cc"
-POLLER = "server/core/poller.cc"
-POLL_BUDGET = "server/core/poll_budget.cc"
-RECONCILER = "server/core/reconciler.cc"
-EVIDENCE = "server/core/evidence.cc"
-WATCH_HUB = "server/core/watch_hub.cc"
+SUBMITTER = "server/core/submission/submitter.cc"
+TRACKER = "server/core/tracking/tracker.cc"
+POLLER = "server/core/polling/poller.cc"
+POLL_BUDGET = "server/core/polling/poll_budget.cc"
+RECONCILER = "server/core/evidence/reconciler.cc"
+EVIDENCE = "server/core/evidence/evidence.cc"
+WATCH_HUB = "server/core/watching/watch_hub.cc"
 STATES = "server/core/state_machine.cc"
 OPERATIONS = "server/ledger/operations.cc"
 STORE = "server/ledger/store.cc"
@@ -62,7 +62,7 @@ BUGS = [
           "  tracker_.Record(KeyOf(*flight->prediction), std::move(observation));\n}\n\nvoid Submitter::Withdraw"),)),
     Bug("do-not-insist-on-an-acceptance",
         "a full disk loses the id of a paid task",
-        (("server/core/tracker.h", "  bool insist = true;\n", "  bool insist = false;\n"),)),
+        (("server/core/tracking/tracker.h", "  bool insist = true;\n", "  bool insist = false;\n"),)),
     Bug("ignore-late-answers",
         "a video whose acceptance came late is given up",
         ((SUBMITTER, "  if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n",

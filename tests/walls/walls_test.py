@@ -19,7 +19,7 @@ SOUND = {
     "server/api/server.h": '#include <grpcpp/server.h>\n#include "server/core/ports.h"\n',
     "server/api/status.h": '#include "dreamgate/v1/prediction.pb.h"\n',
     "server/core/ports.h": '#include <memory>\n#include "absl/time/time.h"\n',
-    "server/core/tracker.h": '#include "server/core/ports.h"\n',
+    "server/core/tracking/tracker.h": '#include "server/core/ports.h"\n',
     "server/wavespeed/task.h": '#include <boost/json.hpp>\n#include "server/core/ports.h"\n',
     "server/net/tls.h": "#include <openssl/ssl.h>\n",
     "server/upstream/client.cc": '#include <boost/beast/http.hpp>\n#include "server/net/tls.h"\n'
@@ -29,7 +29,7 @@ SOUND = {
     "server/telemetry/log.cc": "#include <spdlog/spdlog.h>\n",
     "client/cpp/include/dreamgate/client/watch.h": "#include <grpcpp/channel.h>\n",
     "client/cli/main.cc": '#include <CLI/CLI.hpp>\n#include "dreamgate/client/watch.h"\n',
-    "tests/core/tracker_test.cc": '#include <gtest/gtest.h>\n#include "server/core/tracker.h"\n',
+    "tests/core/tracker_test.cc": '#include <gtest/gtest.h>\n#include "server/core/tracking/tracker.h"\n',
     "tests/e2e/kill_test.cc": '#include <grpcpp/channel.h>\n',
     "server/web/admin.cc": '#include "server/web/admin.h"\n' + "".join(
         f'DREAMGATE_FAILPOINT("web.{letter}");\n' for letter in FAILPOINT_LETTERS),
@@ -39,11 +39,11 @@ SOUND = {
 
 # (file, planted line, a part of the complaint)
 CROSSINGS = [
-    ("server/core/tracker.h", '#include "server/ledger/store.h"', "core must not include ledger"),
-    ("server/core/tracker.h", "#include <grpcpp/server.h>", "gRPC"),
-    ("server/core/tracker.h", "#include <boost/asio/io_context.hpp>", "Asio"),
-    ("server/core/tracker.h", "#include <sys/socket.h>", "core sees"),
-    ("server/core/tracker.h", '  #  include "server/api/server.h"', "core must not include api"),
+    ("server/core/tracking/tracker.h", '#include "server/ledger/store.h"', "core must not include ledger"),
+    ("server/core/tracking/tracker.h", "#include <grpcpp/server.h>", "gRPC"),
+    ("server/core/tracking/tracker.h", "#include <boost/asio/io_context.hpp>", "Asio"),
+    ("server/core/tracking/tracker.h", "#include <sys/socket.h>", "core sees"),
+    ("server/core/tracking/tracker.h", '  #  include "server/api/server.h"', "core must not include api"),
     ("server/api/server.h", '#include "server/ledger/store.h"', "api must not include ledger"),
     ("server/api/server.h", '#include "server/web/admin.h"', "api must not include web"),
     ("server/web/admin.h", '#include "server/upstream/client.h"', "web must not include upstream"),
@@ -52,7 +52,7 @@ CROSSINGS = [
     ("server/ledger/store.cc", '#include "dreamgate/v1/prediction.pb.h"', "gRPC"),
     ("server/upstream/client.cc", "#include <sqlite3.h>", "SQLite"),
     ("server/upstream/client.cc", "#include <openssl/hmac.h>", "OpenSSL"),
-    ("server/wavespeed/task.h", '#include "server/core/tracker.h"', "wavespeed sees only"),
+    ("server/wavespeed/task.h", '#include "server/core/tracking/tracker.h"', "wavespeed sees only"),
     ("server/wavespeed/task.h", '#include "server/net/tls.h"', "wavespeed must not include net"),
     ("server/net/tls.h", '#include "server/core/ports.h"', "net must not include core"),
     ("server/main.cc", '#include "server/core/ports.h"', "may include app only"),

@@ -15,8 +15,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "server/core/completion_times.h"
-#include "server/core/poll_schedule.h"
+#include "server/core/polling/completion_times.h"
+#include "server/core/polling/poll_schedule.h"
 #include "tests/bench/flags.h"
 #include "tests/bench/poll_tradeoff/picture.h"
 #include "tests/bench/poll_tradeoff/rivals.h"

@@ -8,8 +8,8 @@
 #include <random>
 #include <string>
 
-#include "server/core/completion_times.h"
-#include "server/core/poll_schedule.h"
+#include "server/core/polling/completion_times.h"
+#include "server/core/polling/poll_schedule.h"
 #include "server/core/ports.h"
 #include "tests/bench/poll_tradeoff/shapes.h"
 

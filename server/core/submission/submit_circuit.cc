@@ -1,4 +1,4 @@
-#include "server/core/submit_circuit.h"
+#include "server/core/submission/submit_circuit.h"
 
 #include <algorithm>
 #include <limits>

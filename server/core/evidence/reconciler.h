@@ -13,8 +13,8 @@
 //
 // A task that turns up for a prediction which has ended, or goes on with
 // another attempt, is an orphan.
-#ifndef DREAMGATE_SERVER_CORE_RECONCILER_H_
-#define DREAMGATE_SERVER_CORE_RECONCILER_H_
+#ifndef DREAMGATE_SERVER_CORE_EVIDENCE_RECONCILER_H_
+#define DREAMGATE_SERVER_CORE_EVIDENCE_RECONCILER_H_
 
 #include <cstdint>
 #include <memory>
@@ -26,14 +26,14 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/core/evidence.h"
+#include "server/core/evidence/evidence.h"
+#include "server/core/evidence/orphans.h"
 #include "server/core/gateway.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
-#include "server/core/orphans.h"
 #include "server/core/ports.h"
-#include "server/core/submitter.h"
-#include "server/core/tracker.h"
+#include "server/core/submission/submitter.h"
+#include "server/core/tracking/tracker.h"
 
 namespace dreamgate::core {
 
@@ -103,4 +103,4 @@ class Reconciler final : public EvidenceSink {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_RECONCILER_H_
+#endif  // DREAMGATE_SERVER_CORE_EVIDENCE_RECONCILER_H_

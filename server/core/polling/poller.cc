@@ -1,4 +1,4 @@
-#include "server/core/poller.h"
+#include "server/core/polling/poller.h"
 
 #include <algorithm>
 #include <cmath>

@@ -7,8 +7,8 @@
 // answered. A poll that waits keeps its due time and everything later comes after it, so
 // nothing starves, and under a budget that is too small all are late alike. A value on the
 // caller's time; loop only.
-#ifndef DREAMGATE_SERVER_CORE_POLL_BUDGET_H_
-#define DREAMGATE_SERVER_CORE_POLL_BUDGET_H_
+#ifndef DREAMGATE_SERVER_CORE_POLLING_POLL_BUDGET_H_
+#define DREAMGATE_SERVER_CORE_POLLING_POLL_BUDGET_H_
 
 #include <algorithm>
 #include <cstddef>
@@ -20,7 +20,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
-#include "server/core/circuit_breaker.h"
+#include "server/core/polling/circuit_breaker.h"
 #include "server/core/ports.h"
 
 namespace dreamgate::core {
@@ -112,4 +112,4 @@ class PollBudget {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_POLL_BUDGET_H_
+#endif  // DREAMGATE_SERVER_CORE_POLLING_POLL_BUDGET_H_

@@ -1,4 +1,4 @@
-#include "server/core/submitter.h"
+#include "server/core/submission/submitter.h"
 
 #include <algorithm>
 #include <utility>
@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/core/failpoint.h"
 #include "server/core/retry.h"
-#include "server/core/submit_answers.h"
+#include "server/core/submission/submit_answers.h"
 
 namespace dreamgate::core {
 namespace {

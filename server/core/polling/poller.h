@@ -6,8 +6,8 @@
 // poll_schedule), at half the cost while nobody watches, and share one budget (poll_budget). While
 // webhooks announce every end, a rare poll is a safety net, and the first end that no webhook has
 // announced brings back full speed for all. Owned by Tracker, loop only.
-#ifndef DREAMGATE_SERVER_CORE_POLLER_H_
-#define DREAMGATE_SERVER_CORE_POLLER_H_
+#ifndef DREAMGATE_SERVER_CORE_POLLING_POLLER_H_
+#define DREAMGATE_SERVER_CORE_POLLING_POLLER_H_
 
 #include <cstddef>
 #include <map>
@@ -16,12 +16,12 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "server/core/circuit_breaker.h"
-#include "server/core/completion_times.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
-#include "server/core/poll_budget.h"
-#include "server/core/poll_schedule.h"
+#include "server/core/polling/circuit_breaker.h"
+#include "server/core/polling/completion_times.h"
+#include "server/core/polling/poll_budget.h"
+#include "server/core/polling/poll_schedule.h"
 #include "server/core/ports.h"
 #include "server/core/retry.h"
 
@@ -154,4 +154,4 @@ class Poller {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_POLLER_H_
+#endif  // DREAMGATE_SERVER_CORE_POLLING_POLLER_H_

@@ -1,10 +1,10 @@
-#include "server/core/submit_answers.h"
+#include "server/core/submission/submit_answers.h"
 
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "server/core/errors.h"
-#include "server/core/submit_circuit.h"
+#include "server/core/submission/submit_circuit.h"
 
 namespace dreamgate::core {
 namespace {

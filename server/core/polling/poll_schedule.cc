@@ -1,4 +1,4 @@
-#include "server/core/poll_schedule.h"
+#include "server/core/polling/poll_schedule.h"
 
 #include <algorithm>
 #include <array>

@@ -2,16 +2,16 @@
 // so may be billed, so while upstream fails all of them only probes leave, and every other
 // submission is refused with the reason of the latest failure. On the caller's time, as
 // CircuitBreaker is. Owned by Submitter, loop only.
-#ifndef DREAMGATE_SERVER_CORE_SUBMIT_CIRCUIT_H_
-#define DREAMGATE_SERVER_CORE_SUBMIT_CIRCUIT_H_
+#ifndef DREAMGATE_SERVER_CORE_SUBMISSION_SUBMIT_CIRCUIT_H_
+#define DREAMGATE_SERVER_CORE_SUBMISSION_SUBMIT_CIRCUIT_H_
 
 #include <optional>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "server/core/circuit_breaker.h"
 #include "server/core/errors.h"
+#include "server/core/polling/circuit_breaker.h"
 #include "server/core/ports.h"
 
 namespace dreamgate::core {
@@ -54,4 +54,4 @@ class SubmitCircuit {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_SUBMIT_CIRCUIT_H_
+#endif  // DREAMGATE_SERVER_CORE_SUBMISSION_SUBMIT_CIRCUIT_H_

@@ -1,4 +1,4 @@
-#include "server/core/reconciler.h"
+#include "server/core/evidence/reconciler.h"
 
 #include <algorithm>
 #include <utility>

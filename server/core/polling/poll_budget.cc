@@ -1,4 +1,4 @@
-#include "server/core/poll_budget.h"
+#include "server/core/polling/poll_budget.h"
 
 #include <algorithm>
 #include <cmath>

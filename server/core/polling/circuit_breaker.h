@@ -7,8 +7,8 @@
 // Failures count in a row and not by share, because a row needs no memory of better times: an
 // upstream that has served millions and then fails is known after kFailuresToOpen, while one that
 // fails half of its calls has such a row once in two million.
-#ifndef DREAMGATE_SERVER_CORE_CIRCUIT_BREAKER_H_
-#define DREAMGATE_SERVER_CORE_CIRCUIT_BREAKER_H_
+#ifndef DREAMGATE_SERVER_CORE_POLLING_CIRCUIT_BREAKER_H_
+#define DREAMGATE_SERVER_CORE_POLLING_CIRCUIT_BREAKER_H_
 
 #include <cstdint>
 #include <optional>
@@ -111,4 +111,4 @@ void ReportCircuit(Events& events, absl::string_view call, bool open, absl::stri
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_CIRCUIT_BREAKER_H_
+#endif  // DREAMGATE_SERVER_CORE_POLLING_CIRCUIT_BREAKER_H_

@@ -4,8 +4,8 @@
 //
 // Owned by Gateway, loop only. Memory: one feed per watched prediction, a few words per watcher, no
 // timer per stream (heartbeats hang on a wheel that ticks once a second).
-#ifndef DREAMGATE_SERVER_CORE_WATCH_HUB_H_
-#define DREAMGATE_SERVER_CORE_WATCH_HUB_H_
+#ifndef DREAMGATE_SERVER_CORE_WATCHING_WATCH_HUB_H_
+#define DREAMGATE_SERVER_CORE_WATCHING_WATCH_HUB_H_
 
 #include <array>
 #include <cstdint>
@@ -18,7 +18,7 @@
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
-#include "server/core/tracker.h"
+#include "server/core/tracking/tracker.h"
 
 namespace dreamgate::core {
 
@@ -93,4 +93,4 @@ class WatchHub final : public CommitObserver {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_WATCH_HUB_H_
+#endif  // DREAMGATE_SERVER_CORE_WATCHING_WATCH_HUB_H_

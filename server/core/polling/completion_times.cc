@@ -1,4 +1,4 @@
-#include "server/core/completion_times.h"
+#include "server/core/polling/completion_times.h"
 
 #include <algorithm>
 #include <bit>

@@ -3,8 +3,8 @@
 // All that is learned of a prediction (the answer to its POST, polls, deadlines) arrives here as an
 // observation, becomes at most one outstanding proposal to the ledger, and is dropped where the
 // transition table says so. Owned by Gateway, loop only.
-#ifndef DREAMGATE_SERVER_CORE_TRACKER_H_
-#define DREAMGATE_SERVER_CORE_TRACKER_H_
+#ifndef DREAMGATE_SERVER_CORE_TRACKING_TRACKER_H_
+#define DREAMGATE_SERVER_CORE_TRACKING_TRACKER_H_
 
 #include <cstdint>
 #include <map>
@@ -21,7 +21,7 @@
 #include "server/core/gateway.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
-#include "server/core/poller.h"
+#include "server/core/polling/poller.h"
 #include "server/core/ports.h"
 
 namespace dreamgate::core {
@@ -159,4 +159,4 @@ class Tracker final : public PollObserver {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_TRACKER_H_
+#endif  // DREAMGATE_SERVER_CORE_TRACKING_TRACKER_H_

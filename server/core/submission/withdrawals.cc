@@ -1,4 +1,4 @@
-#include "server/core/withdrawals.h"
+#include "server/core/submission/withdrawals.h"
 
 #include "server/core/errors.h"
 #include "server/core/retry.h"

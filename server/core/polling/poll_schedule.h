@@ -2,14 +2,14 @@
 // distribution of completion times there is one best schedule for every price of a
 // GET, sparse where the end is unlikely, dense where it is near, and PollSchedule
 // computes it. Values; loop only.
-#ifndef DREAMGATE_SERVER_CORE_POLL_SCHEDULE_H_
-#define DREAMGATE_SERVER_CORE_POLL_SCHEDULE_H_
+#ifndef DREAMGATE_SERVER_CORE_POLLING_POLL_SCHEDULE_H_
+#define DREAMGATE_SERVER_CORE_POLLING_POLL_SCHEDULE_H_
 
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
-#include "server/core/completion_times.h"
+#include "server/core/polling/completion_times.h"
 #include "server/core/ports.h"
 
 namespace dreamgate::core {
@@ -70,4 +70,4 @@ class PollSchedule {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_POLL_SCHEDULE_H_
+#endif  // DREAMGATE_SERVER_CORE_POLLING_POLL_SCHEDULE_H_

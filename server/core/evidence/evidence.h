@@ -1,7 +1,7 @@
 // What upstream's history and the ledger, laid side by side, prove about attempts whose outcome is
 // unknown: that a task is ours, or that there is none. Pure values, no ports; used by Reconciler.
-#ifndef DREAMGATE_SERVER_CORE_EVIDENCE_H_
-#define DREAMGATE_SERVER_CORE_EVIDENCE_H_
+#ifndef DREAMGATE_SERVER_CORE_EVIDENCE_EVIDENCE_H_
+#define DREAMGATE_SERVER_CORE_EVIDENCE_EVIDENCE_H_
 
 #include <functional>
 #include <map>
@@ -93,4 +93,4 @@ class AbsenceEvidence {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_EVIDENCE_H_
+#endif  // DREAMGATE_SERVER_CORE_EVIDENCE_EVIDENCE_H_

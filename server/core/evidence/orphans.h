@@ -1,8 +1,8 @@
 // The orphans: tasks that upstream has created, and was paid for, for a prediction that has ended
 // or that goes on with another attempt. Each is recorded and alarmed, and polled until it ends;
 // its videos are kept as the prediction's `recovered_outputs`. Owned by Reconciler, loop only.
-#ifndef DREAMGATE_SERVER_CORE_ORPHANS_H_
-#define DREAMGATE_SERVER_CORE_ORPHANS_H_
+#ifndef DREAMGATE_SERVER_CORE_EVIDENCE_ORPHANS_H_
+#define DREAMGATE_SERVER_CORE_EVIDENCE_ORPHANS_H_
 
 #include <cstdint>
 #include <map>
@@ -17,7 +17,7 @@
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
-#include "server/core/tracker.h"
+#include "server/core/tracking/tracker.h"
 
 namespace dreamgate::core {
 
@@ -71,4 +71,4 @@ class Orphans {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_ORPHANS_H_
+#endif  // DREAMGATE_SERVER_CORE_EVIDENCE_ORPHANS_H_

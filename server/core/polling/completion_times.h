@@ -4,8 +4,8 @@
 // create_time). It decides when to poll (PollSchedule) and what is shown as time left. A value of
 // fixed size; whoever owns it adds observations and stores its bytes. No clock, no chance: the same
 // observations make the same distribution.
-#ifndef DREAMGATE_SERVER_CORE_COMPLETION_TIMES_H_
-#define DREAMGATE_SERVER_CORE_COMPLETION_TIMES_H_
+#ifndef DREAMGATE_SERVER_CORE_POLLING_COMPLETION_TIMES_H_
+#define DREAMGATE_SERVER_CORE_POLLING_COMPLETION_TIMES_H_
 
 #include <array>
 #include <cstddef>
@@ -103,4 +103,4 @@ class CompletionTimes {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_COMPLETION_TIMES_H_
+#endif  // DREAMGATE_SERVER_CORE_POLLING_COMPLETION_TIMES_H_

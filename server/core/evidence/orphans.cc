@@ -1,4 +1,4 @@
-#include "server/core/orphans.h"
+#include "server/core/evidence/orphans.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "server/core/watch_hub.h"
+#include "server/core/watching/watch_hub.h"
 
 #include <algorithm>
 #include <utility>

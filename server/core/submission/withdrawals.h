@@ -1,7 +1,7 @@
 // Withdraws what was reserved and will not be sent, or was refused upstream, so that callers never
 // see it and its request_id is free or remembered as rejected. Owned by Submitter, loop only.
-#ifndef DREAMGATE_SERVER_CORE_WITHDRAWALS_H_
-#define DREAMGATE_SERVER_CORE_WITHDRAWALS_H_
+#ifndef DREAMGATE_SERVER_CORE_SUBMISSION_WITHDRAWALS_H_
+#define DREAMGATE_SERVER_CORE_SUBMISSION_WITHDRAWALS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -44,4 +44,4 @@ class Withdrawals {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_WITHDRAWALS_H_
+#endif  // DREAMGATE_SERVER_CORE_SUBMISSION_WITHDRAWALS_H_

@@ -7,8 +7,8 @@
 //
 // Every POST whose outcome is unknown may be billed. So while upstream fails all of them, a circuit
 // lets only probes through, and every other submission is withdrawn before it is sent.
-#ifndef DREAMGATE_SERVER_CORE_SUBMITTER_H_
-#define DREAMGATE_SERVER_CORE_SUBMITTER_H_
+#ifndef DREAMGATE_SERVER_CORE_SUBMISSION_SUBMITTER_H_
+#define DREAMGATE_SERVER_CORE_SUBMISSION_SUBMITTER_H_
 
 #include <cstdint>
 #include <list>
@@ -27,9 +27,9 @@
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
-#include "server/core/submit_circuit.h"
-#include "server/core/tracker.h"
-#include "server/core/withdrawals.h"
+#include "server/core/submission/submit_circuit.h"
+#include "server/core/submission/withdrawals.h"
+#include "server/core/tracking/tracker.h"
 
 namespace dreamgate::core {
 
@@ -125,4 +125,4 @@ class Submitter {
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_SUBMITTER_H_
+#endif  // DREAMGATE_SERVER_CORE_SUBMISSION_SUBMITTER_H_

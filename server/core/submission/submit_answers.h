@@ -1,8 +1,8 @@
 // What the callers of a submission are told: the errors of those that end without a
 // prediction, each with what to do next, and what a refusal by upstream means. Pure
 // functions, used by Submitter.
-#ifndef DREAMGATE_SERVER_CORE_SUBMIT_ANSWERS_H_
-#define DREAMGATE_SERVER_CORE_SUBMIT_ANSWERS_H_
+#ifndef DREAMGATE_SERVER_CORE_SUBMISSION_SUBMIT_ANSWERS_H_
+#define DREAMGATE_SERVER_CORE_SUBMISSION_SUBMIT_ANSWERS_H_
 
 #include <cstdint>
 #include <memory>
@@ -53,4 +53,4 @@ absl::string_view OutcomeName(const absl::StatusOr<std::shared_ptr<const Predict
 
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_SERVER_CORE_SUBMIT_ANSWERS_H_
+#endif  // DREAMGATE_SERVER_CORE_SUBMISSION_SUBMIT_ANSWERS_H_
