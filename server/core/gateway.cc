@@ -2,12 +2,7 @@
 
 #include <utility>
 
-#include "server/core/evidence/reconciler.h"
 #include "server/core/failpoint.h"
-#include "server/core/retention.h"
-#include "server/core/submission/submitter.h"
-#include "server/core/tracking/tracker.h"
-#include "server/core/watching/watch_hub.h"
 
 namespace dreamgate::core {
 namespace {
@@ -21,17 +16,32 @@ absl::Status Draining(absl::Duration reconnect_delay) {
 }  // namespace
 
 Gateway::Gateway(const Ports& ports, const Options& options)
-    : ports_(ports), options_(options), hub_(std::make_unique<WatchHub>(ports, options)) {
-  tracker_ = std::make_unique<Tracker>(ports, options, *hub_);
-  submitter_ = std::make_unique<Submitter>(ports, options, *tracker_);
-  reconciler_ = std::make_unique<Reconciler>(ports, options, *tracker_, *submitter_);
-  retention_ = std::make_unique<Retention>(ports, options);
-  hub_->set_tracker(tracker_.get());
-  tracker_->set_evidence_sink(reconciler_.get());
-  ports_.ledger.set_commit_observer(hub_.get());
+    : ports_(ports),
+      options_(options),
+      poller_(ports_, options_),
+      tracker_(ports_, options_, poller_, *this),
+      hub_(ports_, options_, tracker_),
+      submitter_(ports_, options_, tracker_),
+      reconciler_(ports_, options_, tracker_, submitter_, poller_),
+      retention_(ports_, options_) {
+  ports_.ledger.set_commit_observer(this);
 }
 
 Gateway::~Gateway() { ports_.ledger.set_commit_observer(nullptr); }
+
+// ---------------------------------------------------------------------------- who is told of what
+
+void Gateway::OnCommitted(const std::shared_ptr<const Prediction>& prediction) {
+  hub_.OnCommitted(prediction);
+}
+
+void Gateway::OnUnresolved(const std::shared_ptr<const Prediction>&) { reconciler_.OnUnresolved(); }
+
+void Gateway::OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) {
+  reconciler_.OnUnboundTask(key, acceptance);
+}
+
+// ------------------------------------------------------------------------------------------ calls
 
 void Gateway::Start(Completion<absl::Status> done) {
   DREAMGATE_FAILPOINT("recover.before_takeover");
@@ -44,10 +54,10 @@ void Gateway::Start(Completion<absl::Status> done) {
           return;
         }
         DREAMGATE_FAILPOINT("recover.taken_over");
-        for (const Unfinished& left_behind : *unfinished) submitter_->Recover(left_behind);
-        tracker_->poller().Start();
-        reconciler_->Start();
-        retention_->Start();
+        for (const Unfinished& left_behind : *unfinished) submitter_.Recover(left_behind);
+        poller_.Start();
+        reconciler_.Start();
+        retention_.Start();
         taken_over_ = true;
         DREAMGATE_FAILPOINT("recover.done");
         std::move(done)(absl::OkStatus());
@@ -62,29 +72,26 @@ void Gateway::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAnsw
         });
     return;
   }
-  submitter_->Submit(std::move(request), std::move(done));
+  submitter_.Submit(std::move(request), std::move(done));
 }
 
 void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
                   Completion<absl::StatusOr<std::shared_ptr<const Prediction>>> done) {
   const PredictionKey key(tenant, prediction_id);
-  const auto visible = [this, key](const Prediction& prediction) {
-    return IsVisible(prediction) || tracker_->AcknowledgedEarly(key);
-  };
-  tracker_->poller().Touch(key);
-  if (auto followed = tracker_->Find(key); followed != nullptr && visible(*followed)) {
+  tracker_.Touch(key);
+  if (auto followed = tracker_.Find(key); followed != nullptr && tracker_.IsShown(*followed)) {
     ports_.executor.Post([done = std::move(done), followed = std::move(followed)]() mutable {
       std::move(done)(std::move(followed));
     });
     return;
   }
-  ports_.ledger.Call(
+  tracker_.Read(
       LoadRequest{tenant, prediction_id},
-      lifeline_.Guard([prediction_id, visible,
+      lifeline_.Guard([this, prediction_id,
                        done = std::move(done)](absl::StatusOr<StoredPrediction> stored) mutable {
         if (stored.ok()) {
           Prediction prediction = Fold(*std::move(stored));
-          if (visible(prediction)) {
+          if (tracker_.IsShown(prediction)) {
             std::move(done)(std::make_shared<const Prediction>(std::move(prediction)));
             return;
           }
@@ -99,13 +106,7 @@ void Gateway::Get(const std::string& tenant, const std::string& prediction_id,
 }
 
 void Gateway::List(ListQuery query, Completion<absl::StatusOr<ListPage>> done) {
-  ports_.ledger.Call(std::move(query),
-                     lifeline_.Guard([this, done = std::move(done)](auto page) mutable {
-                       if (page.ok()) {
-                         for (const auto& shown : page->predictions) tracker_->Learn(shown);
-                       }
-                       std::move(done)(std::move(page));
-                     }));
+  tracker_.Read(std::move(query), std::move(done));
 }
 
 void Gateway::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watcher) {
@@ -113,10 +114,10 @@ void Gateway::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watche
     watcher->Fail(Draining(options_.reconnect_delay));
     return;
   }
-  hub_->Watch(request, std::move(watcher));
+  hub_.Watch(request, std::move(watcher));
 }
 
-void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_->Unwatch(watcher); }
+void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_.Unwatch(watcher); }
 
 void Gateway::OnWebhook(std::string attempt_token, std::string upstream_id,
                         Completion<absl::Status> done) {
@@ -128,28 +129,28 @@ void Gateway::OnWebhook(std::string attempt_token, std::string upstream_id,
     });
     return;
   }
-  reconciler_->OnWebhook(std::move(attempt_token), std::move(upstream_id), std::move(done));
+  reconciler_.OnWebhook(std::move(attempt_token), std::move(upstream_id), std::move(done));
 }
 
 void Gateway::Drain() {
   draining_ = true;
-  hub_->Drain();
+  hub_.Drain();
 }
 
-int64_t Gateway::submissions_in_flight() const { return submitter_->posts_in_flight(); }
+int64_t Gateway::submissions_in_flight() const { return submitter_.posts_in_flight(); }
 
 GatewayStatus Gateway::Status() const {
   GatewayStatus status;
-  status.predictions_in_flight = tracker_->in_flight();
-  status.predictions_unresolved = static_cast<int64_t>(tracker_->Unresolved().size());
-  status.orphans = reconciler_->orphans();
-  status.watchers = hub_->watchers();
-  status.polling_paused = tracker_->poller().paused();
-  status.get_circuit = tracker_->poller().circuit();
-  status.post_circuit = submitter_->circuit();
+  status.predictions_in_flight = tracker_.in_flight();
+  status.predictions_unresolved = static_cast<int64_t>(tracker_.Unresolved().size());
+  status.orphans = reconciler_.orphans();
+  status.watchers = hub_.watchers();
+  status.polling_paused = poller_.paused();
+  status.get_circuit = poller_.circuit();
+  status.post_circuit = submitter_.circuit();
   status.draining = draining_;
-  status.oldest = tracker_->Oldest(100);
-  for (InFlight& line : status.oldest) line.watchers = hub_->WatchersOf(KeyOf(*line.prediction));
+  status.oldest = tracker_.Oldest(100);
+  for (InFlight& line : status.oldest) line.watchers = hub_.WatchersOf(KeyOf(*line.prediction));
   return status;
 }
 

@@ -1,5 +1,5 @@
-// The core's front door: the one class that `api` and `web` talk to. Builds submitter, tracker and
-// watch hub over the ports and passes calls on. Owned by app; entered on the loop only, so callers
+// The core's front door: the one class that `api` and `web` talk to. Owns everything else in core,
+// says who is told of what, and passes calls on. Owned by app; entered on the loop only, so callers
 // on other threads go through `Executor::Post`. Completions run on the loop, exactly once while the
 // Gateway lives; it may be destroyed with work under way, which then ends without a word.
 #ifndef DREAMGATE_SERVER_CORE_GATEWAY_H_
@@ -7,57 +7,23 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
+#include "server/core/evidence/reconciler.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
-#include "server/core/polling/circuit_breaker.h"
+#include "server/core/polling/poller.h"
 #include "server/core/ports.h"
 #include "server/core/prediction.h"
+#include "server/core/retention.h"
+#include "server/core/submission/submitter.h"
+#include "server/core/tracking/tracker.h"
+#include "server/core/watching/watch_hub.h"
 
 namespace dreamgate::core {
-
-class Reconciler;
-class Retention;
-class Submitter;
-class Tracker;
-class WatchHub;
-
-struct SubmitRequest {
-  std::string tenant;
-  std::string request_id;  // not empty
-  VideoInput input;        // validated
-  // Asked once, just before the POST: true if the caller no longer wants it. May be empty.
-  absl::AnyInvocable<bool()> cancelled;
-  // When the caller stops listening. While upstream cannot be reached, the caller is told before.
-  absl::Time deadline = absl::InfiniteFuture();
-};
-
-struct SubmitAnswer {
-  std::shared_ptr<const Prediction> prediction;
-  bool replayed = false;
-};
-
-struct WatchRequest {
-  std::string tenant;
-  std::string prediction_id;
-  std::optional<int64_t> after_sequence;             // >= 0
-  std::optional<absl::Duration> heartbeat_interval;  // clamped to the options' bounds
-};
-
-// A line of /statusz.
-struct InFlight {
-  std::shared_ptr<const Prediction> prediction;
-  std::optional<absl::Time> last_observed;
-  std::optional<absl::Time> next_poll;
-  int64_t watchers = 0;
-};
 
 struct GatewayStatus {
   int64_t predictions_in_flight = 0;
@@ -71,10 +37,10 @@ struct GatewayStatus {
   std::vector<InFlight> oldest;  // at most 100
 };
 
-class Gateway {
+class Gateway final : private TrackingObserver {
  public:
   Gateway(const Ports& ports, const Options& options);
-  ~Gateway();
+  ~Gateway() override;
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
 
@@ -109,15 +75,22 @@ class Gateway {
   GatewayStatus Status() const;
 
  private:
+  // Who is told of what, in one place.
+  void OnCommitted(const std::shared_ptr<const Prediction>& prediction) override;
+  void OnUnresolved(const std::shared_ptr<const Prediction>& prediction) override;
+  void OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) override;
+
   const Ports ports_;
   const Options options_;
   bool taken_over_ = false;  // what an earlier process left behind
   bool draining_ = false;
-  std::unique_ptr<Tracker> tracker_;
-  std::unique_ptr<Submitter> submitter_;
-  std::unique_ptr<Reconciler> reconciler_;
-  std::unique_ptr<Retention> retention_;
-  std::unique_ptr<WatchHub> hub_;
+  // Each knows those above it.
+  Poller poller_;
+  Tracker tracker_;
+  WatchHub hub_;
+  Submitter submitter_;
+  Reconciler reconciler_;
+  Retention retention_;
   Lifeline lifeline_;
 };
 

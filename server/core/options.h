@@ -38,6 +38,8 @@ struct Options {
   double gets_per_video = 20;
   // Polls of all predictions together; 0: no limit but upstream's own.
   double max_gets_per_second = 0;
+  // Polls under way at once; so many connections to upstream are left by what is submitted.
+  int most_gets_under_way = 48;
   // Every task is registered for a webhook at its end.
   bool webhooks_expected = false;
   // While upstream refuses the key, one GET this often asks whether it is accepted again.

@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "absl/time/time.h"
-#include "server/core/gateway.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
@@ -23,8 +22,8 @@ class Retention {
  private:
   void PruneAfter(absl::Duration delay);
 
-  const Ports ports_;
-  const Options options_;
+  const Ports& ports_;
+  const Options& options_;
   std::unique_ptr<Timers::Timer> timer_;
   Lifeline lifeline_;
 };

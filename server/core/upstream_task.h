@@ -88,6 +88,7 @@ struct HistoryItem {
   std::string upstream_id;  // never empty, URL-safe
   std::string model;        // empty: not said
   std::string raw_status;
+  State state = State::kCreated;          // or kProcessing, as far as the list can be believed
   std::optional<absl::Time> create_time;  // by upstream's clock
   std::optional<TaskInput> input;         // unset: not said, or not all of it
 };

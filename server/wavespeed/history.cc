@@ -97,6 +97,8 @@ std::optional<core::HistoryItem> ItemOf(const json::value& value,
   item.upstream_id = std::string(id);
   item.model = MessageWithoutSecrets(TextMember(object, "model"), secrets, kLongestModel);
   item.raw_status = RawStatusOf(*object, secrets);
+  // The list may show less of a task than the task itself does: how it ended is for a GET to say.
+  item.state = std::min(StateOf(TextMember(object, "status")), core::State::kProcessing);
   item.create_time = CreateTimeOf(*object);
   item.input = InputOf(*object);
   return item;

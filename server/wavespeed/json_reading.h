@@ -48,6 +48,8 @@ bool IsEnvelope(const boost::json::object& document);
 // Two fields that tasks and history's items share: "created_at", if it fits a protobuf Timestamp, and
 // "status" as short text without `secrets`.
 std::optional<absl::Time> CreateTimeOf(const boost::json::object& task);
+// What WaveSpeed's `status` of a task stands for.
+core::State StateOf(absl::string_view status);
 std::string RawStatusOf(const boost::json::object& task, const std::vector<std::string>& secrets);
 
 // A bare task. `known_id` is used where the task does not name itself (empty: it must).

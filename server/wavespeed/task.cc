@@ -25,19 +25,6 @@ constexpr size_t kLongestStatus = 64;
 constexpr size_t kLongestUrl = 16 * 1024;  // signed CDN URLs reach a few kilobytes
 constexpr size_t kMostOutputs = 64;
 
-core::State StateOf(absl::string_view status) {
-  // No status at all proves only that the task exists; kCreated can be followed by anything.
-  if (status.empty() || status == "created" || status == "pending" || status == "queued") {
-    return core::State::kCreated;
-  }
-  if (status == "completed") return core::State::kCompleted;
-  if (status == "failed") return core::State::kFailed;
-  if (status == "cancelled") return core::State::kCancelled;
-  if (status == "timeout") return core::State::kTimedOut;
-  if (status == "deleted") return core::State::kDeleted;
-  return core::State::kProcessing;  // any other string means: keep polling
-}
-
 bool IsHttpUrl(absl::string_view url) {
   const std::string lower = absl::AsciiStrToLower(url.substr(0, 8));
   size_t host = 0;
@@ -140,6 +127,19 @@ std::optional<absl::Time> CreateTimeOf(const json::object& task) {
   const absl::Time last = absl::FromCivil(absl::CivilYear(3000), absl::UTCTimeZone());
   if (time < first || time > last) return std::nullopt;
   return time;
+}
+
+core::State StateOf(absl::string_view status) {
+  // No status at all proves only that the task exists; kCreated can be followed by anything.
+  if (status.empty() || status == "created" || status == "pending" || status == "queued") {
+    return core::State::kCreated;
+  }
+  if (status == "completed") return core::State::kCompleted;
+  if (status == "failed") return core::State::kFailed;
+  if (status == "cancelled") return core::State::kCancelled;
+  if (status == "timeout") return core::State::kTimedOut;
+  if (status == "deleted") return core::State::kDeleted;
+  return core::State::kProcessing;  // any other string means: keep polling
 }
 
 std::string RawStatusOf(const json::object& task, const std::vector<std::string>& secrets) {

@@ -51,7 +51,7 @@ StoredAttempt InFlight(const std::string& prediction_id,
 HistoryItem Item(const std::string& id,
                  std::optional<TaskInput> input = TaskInput{"a cat", "16:9", 7},
                  std::optional<absl::Time> created = kStart) {
-  return {id, kModel, "processing", created, std::move(input)};
+  return {id, kModel, "processing", State::kProcessing, created, std::move(input)};
 }
 
 HistoryReading Reading(std::vector<HistoryItem> items,

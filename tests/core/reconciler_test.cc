@@ -1062,6 +1062,7 @@ TEST(ReconcilerTest, WhileOneOfTwoEqualPredictionsIsInFlightItsAnswerDecides) {
   EXPECT_EQ(world.Durable(open->id()).upstream_id, theirs);
   ASSERT_TRUE(world.Ends(lost.id));
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
+  ASSERT_TRUE(world.Ends(open->id()));
   world.ExpectNothingLost();
 }
 

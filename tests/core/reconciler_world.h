@@ -76,8 +76,12 @@ class Account {
     for (auto task = tasks_.rbegin(); task != tasks_.rend(); ++task) {
       const absl::Time shown_time = task->created + clock_offset;
       if (shown_time < query.created_after || task->listed_from > world_.time.Now()) continue;
-      HistoryItem item{task->upstream_id, task->model, task->listed_status, shown_time,
-                       std::nullopt};
+      HistoryItem item;
+      item.upstream_id = task->upstream_id;
+      item.model = task->model;
+      item.raw_status = task->listed_status;
+      if (task->listed_status == "processing") item.state = State::kProcessing;
+      item.create_time = shown_time;
       if (inputs_shown && task->input_shown) item.input = task->input;
       items.push_back(std::move(item));
     }

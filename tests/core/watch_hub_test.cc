@@ -265,17 +265,22 @@ TEST(WatchHubTest, AGapIsReadAgainAndShownInOrder) {
   EXPECT_TRUE(watcher->ended_ok);
 }
 
+struct Indifferent final : TrackingObserver {
+  void OnCommitted(const std::shared_ptr<const Prediction>&) override {}
+  void OnUnresolved(const std::shared_ptr<const Prediction>&) override {}
+  void OnUnboundTask(const PredictionKey&, const AttemptOutcome&) override {}
+};
+
 // A ledger with a change feed may tell of a commit before it answers an older read.
 TEST(WatchHubTest, AReadThatIsOlderThanWhatIsCommittedIsRepeated) {
   World world;
   const std::string id = world.Create("r1", "u1");
-  WatchHub hub({world.time, world.time, world.time, world.random, world.upstream, world.ledger,
-                world.sink, world.events},
-               world.options);
-  Tracker tracker({world.time, world.time, world.time, world.random, world.upstream, world.ledger,
-                   world.sink, world.events},
-                  world.options, hub);
-  hub.set_tracker(&tracker);
+  const Ports ports{world.time,     world.time,   world.time, world.random,
+                    world.upstream, world.ledger, world.sink, world.events};
+  Poller poller(ports, world.options);
+  Indifferent observer;
+  Tracker tracker(ports, world.options, poller, observer);
+  WatchHub hub(ports, world.options, tracker);
   world.ledger.set_writes(FakeLedger::Writes::kWorkButReportFailure);
   const auto watcher = std::make_shared<FakeWatcher>(0);
   hub.Watch({kTenant, id, 0, std::nullopt}, watcher);

@@ -99,7 +99,9 @@ core::HistoryItem ModelUpstream::ItemOf(const ModelTask& task) const {
   core::HistoryItem item;
   item.upstream_id = task.id;
   if (manners_.tells_model) item.model = task.model;
-  item.raw_status = Show(task, world_.Now()).raw_status;
+  const core::TaskObservation shown = Show(task, world_.Now());
+  item.raw_status = shown.raw_status;
+  item.state = std::min(shown.state, core::State::kProcessing);
   if (manners_.tells_create_time) item.create_time = task.create_time + manners_.clock_offset;
   if (task.listed_with_input) item.input = InputOf(task);
   return item;

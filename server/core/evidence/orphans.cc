@@ -2,30 +2,28 @@
 
 #include <algorithm>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/core/failpoint.h"
-#include "server/core/retry.h"
 
 namespace dreamgate::core {
 namespace {
 
-constexpr BackoffPolicy kRecordBackoff = {absl::Milliseconds(200), absl::Seconds(10)};
-constexpr BackoffPolicy kPollBackoff = {absl::Seconds(4), absl::Minutes(10)};
+TaskKey TaskKeyOf(const Orphan& orphan) {
+  return {{orphan.tenant, orphan.prediction_id}, orphan.upstream_id};
+}
 
 }  // namespace
 
-Orphans::Orphans(const Ports& ports, const Options& options, Tracker& tracker)
-    : ports_(ports), options_(options), tracker_(tracker) {}
+Orphans::Orphans(const Ports& ports, const Options& options, Tracker& tracker, Poller& poller)
+    : ports_(ports), options_(options), tracker_(tracker), poller_(poller), durable_(ports) {}
 
 void Orphans::Start() { FollowRecorded(/*news=*/false); }
 
-void Orphans::OnAnnounced(const StoredAttempt& attempt) {
-  if (followed_.contains(attempt.upstream_id)) {
-    PollAfter(absl::ZeroDuration(), attempt.upstream_id);
-  } else if (attempt.result == AttemptResult::kOrphaned) {
+void Orphans::OnWebhook(const StoredAttempt& attempt) {
+  const TaskKey key{{attempt.tenant, attempt.prediction_id}, attempt.upstream_id};
+  if (attempt.result == AttemptResult::kOrphaned && !followed_.contains(key)) {
     FollowRecorded(/*news=*/true);
   }
 }
@@ -36,41 +34,36 @@ void Orphans::Record(const PredictionKey& key, const AttemptOutcome& acceptance,
   OrphanRecord record;
   record.orphan = {key.first, key.second, acceptance.number, acceptance.upstream_id,
                    ports_.clock.Now()};
-  Write(std::move(record), 0, std::move(done));
+  Write(std::move(record), std::move(done));
 }
 
-void Orphans::Write(OrphanRecord record, int failures, Completion<absl::Status> done) {
-  OrphanRecord sent = record;
-  ports_.ledger.Call(
-      std::move(sent),
-      lifeline_.Guard([this, record = std::move(record), failures,
-                       done = std::move(done)](absl::StatusOr<OrphanResult> written) mutable {
-        if (ReasonOf(written.status()) == Reason::kLedgerUnavailable) {
-          Later(FullJitter(kRecordBackoff, failures, ports_.random),
-                [this, record = std::move(record), failures]() mutable {
-                  Write(std::move(record), failures + 1, [](absl::Status) {});
-                });
-          std::move(done)(written.status());
-          return;
+void Orphans::Write(OrphanRecord record, Completion<absl::Status> done) {
+  durable_.Call(
+      record, [this, record, done = std::move(done)](absl::StatusOr<OrphanResult> written) mutable {
+        const bool tried_before = done == nullptr;
+        const absl::Status status = written.status();
+        if (written.ok()) {
+          OnWritten(record, tried_before, *written);
+        } else if (!IsLedgerTrouble(status)) {
+          ports_.events.Log(LogLevel::kError,
+                            "upstream has a task for a prediction that the ledger no longer has",
+                            {{"prediction", record.orphan.prediction_id},
+                             {"upstream_id", record.orphan.upstream_id}});
         }
-        OnWritten(record, written);
-        // What was reported as failed before may have been durable all the same, and news then.
-        if (failures > 0 && written.ok() && !written->news) FollowRecorded(/*news=*/true);
-        std::move(done)(written.status());
-      }));
+        if (!tried_before) std::exchange(done, nullptr)(status);
+      });
 }
 
-void Orphans::OnWritten(const OrphanRecord& record, const absl::StatusOr<OrphanResult>& written) {
-  const Orphan& orphan = record.orphan;
-  if (!written.ok()) {
-    ports_.events.Log(LogLevel::kError,
-                      "upstream has a task for a prediction that the ledger no longer has",
-                      {{"prediction", orphan.prediction_id}, {"upstream_id", orphan.upstream_id}});
-    return;
-  }
-  tracker_.Refresh(written->prediction);
+void Orphans::OnWritten(const OrphanRecord& record, bool tried_before,
+                        const OrphanResult& written) {
+  tracker_.Refresh(written.prediction);
   DREAMGATE_FAILPOINT("reconcile.orphan_recorded");
-  if (written->news && !record.ended) Announce(orphan);
+  if (written.news) {
+    if (!record.ended) Announce(record.orphan);
+  } else if (tried_before) {
+    // What was reported as failed before may have been durable all the same, and news then.
+    FollowRecorded(/*news=*/true);
+  }
 }
 
 void Orphans::Announce(const Orphan& orphan) {
@@ -83,70 +76,56 @@ void Orphans::Announce(const Orphan& orphan) {
 }
 
 void Orphans::FollowRecorded(bool news) {
-  ports_.ledger.Call(OpenOrphansQuery(),
-                     lifeline_.Guard([this, news](absl::StatusOr<std::vector<Orphan>> orphans) {
-                       if (!orphans.ok()) {
-                         Later(kRecordBackoff.maximum, [this, news] { FollowRecorded(news); });
-                         return;
-                       }
-                       for (const Orphan& orphan : *orphans) {
-                         if (followed_.contains(orphan.upstream_id)) continue;
-                         if (news) {
-                           Announce(orphan);
-                         } else {
-                           Follow(orphan);
-                         }
-                       }
-                     }));
+  durable_.Call(OpenOrphansQuery(), [this, news](absl::StatusOr<std::vector<Orphan>> orphans) {
+    if (!orphans.ok()) return;  // it is asked again
+    for (const Orphan& orphan : *orphans) {
+      if (followed_.contains(TaskKeyOf(orphan))) continue;
+      if (news) {
+        Announce(orphan);
+      } else {
+        Follow(orphan);
+      }
+    }
+  });
 }
 
 void Orphans::Follow(Orphan orphan) {
-  const std::string upstream_id = orphan.upstream_id;
-  followed_[upstream_id].orphan = std::move(orphan);
+  const TaskKey key = TaskKeyOf(orphan);
+  const absl::Time found = orphan.found_time;
+  Followed& followed_one = followed_[key];
+  followed_one.orphan = std::move(orphan);
+  const absl::Duration left = found + options_.upstream_retention - ports_.clock.Now();
+  followed_one.expiry =
+      ports_.timers.After(std::max(absl::ZeroDuration(), left), [this, key] { End(key, {}); });
   ports_.events.OrphansFollowed(followed());
-  PollAfter(UniformDelay(absl::ZeroDuration(), options_.poll_min_interval, ports_.random),
-            upstream_id);
+  // Which account made it is not known here, so it is never taken for lost. It has most likely ended
+  // long ago: it is polled soon.
+  poller_.Follow(key,
+                 {.accepted = found,
+                  .typical = false,
+                  .observed = absl::InfinitePast(),
+                  .account_key = "",
+                  .interest = {}},
+                 *this);
 }
 
-void Orphans::PollAfter(absl::Duration delay, const std::string& upstream_id) {
-  followed_[upstream_id].timer = ports_.timers.After(delay, [this, upstream_id] {
-    ports_.upstream.GetTask(upstream_id, lifeline_.Guard([this, upstream_id](PollOutcome outcome) {
-      OnPolled(upstream_id, std::move(outcome));
-    }));
-  });
+void Orphans::OnTaskSeen(const TaskKey& key, const TaskObservation& task) {
+  if (IsTerminal(task.state)) End(key, task.outputs);
 }
 
-void Orphans::OnPolled(const std::string& upstream_id, PollOutcome outcome) {
-  const auto found = followed_.find(upstream_id);
+void Orphans::End(const TaskKey& ended, std::vector<Output> outputs) {
+  const TaskKey key = ended;  // it may be the poller's, or the timer's
+  const auto found = followed_.find(key);
   if (found == followed_.end()) return;
-  Followed& task = found->second;
-  const auto* observed = std::get_if<PollObserved>(&outcome);
-  const bool ended = observed != nullptr && observed->task.upstream_id == upstream_id &&
-                     IsTerminal(observed->task.state);
-  const bool expired = ports_.clock.Now() > task.orphan.found_time + options_.upstream_retention;
-  if (!ended && !expired) {
-    PollAfter(
-        std::max(options_.poll_min_interval, FullJitter(kPollBackoff, task.polls++, ports_.random)),
-        upstream_id);
-    return;
-  }
   DREAMGATE_FAILPOINT("reconcile.orphan_ended");
   OrphanRecord record;
-  record.orphan = std::move(task.orphan);
+  record.orphan = std::move(found->second.orphan);
   record.ended = true;
-  if (ended) record.outputs = observed->task.outputs;
+  record.outputs = std::move(outputs);
   followed_.erase(found);
+  poller_.Leave(key);
   ports_.events.OrphansFollowed(followed());
-  Write(std::move(record), 0, [](absl::Status) {});
-}
-
-void Orphans::Later(absl::Duration delay, absl::AnyInvocable<void() &&> work) {
-  const uint64_t number = next_later_++;
-  later_[number] = ports_.timers.After(delay, [this, number, work = std::move(work)]() mutable {
-    const std::unique_ptr<Timers::Timer> done = std::move(later_[number]);
-    later_.erase(number);
-    std::move(work)();
-  });
+  Write(std::move(record), [](const absl::Status&) {});
 }
 
 }  // namespace dreamgate::core

@@ -24,11 +24,12 @@ double BurstAt(double rate) { return std::max(1.0, rate); }
 
 }  // namespace
 
-PollBudget::PollBudget(double gets_per_second, Random& random)
+PollBudget::PollBudget(double gets_per_second, int most_under_way, Random& random)
     : limit_(std::max(0.0, gets_per_second)),
+      most_under_way_(most_under_way),
       rate_(limit_ > 0 ? limit_ : kUnlimited),
       full_rate_(rate_),
-      circuit_(kMostUnderWay, random) {}
+      circuit_(most_under_way - most_under_way / 6, random) {}
 
 bool PollBudget::limited() const { return !std::isinf(rate_); }
 
@@ -54,7 +55,7 @@ void PollBudget::WithdrawAll() {
 
 std::optional<absl::Time> PollBudget::NextTime(absl::Time now) {
   Advance(now);
-  if (queue_.empty() || under_way_ >= kMostInAll) return std::nullopt;
+  if (queue_.empty() || under_way_ >= most_under_way_) return std::nullopt;
   absl::Time next = std::max({queue_.begin()->first.first, paused_until_, circuit_.NextCall(now)});
   if (next == absl::InfiniteFuture()) return std::nullopt;
   if (limited() && tokens_ < kWholeToken) {
@@ -71,7 +72,7 @@ std::optional<PollBudget::Key> PollBudget::Take(absl::Time now) {
     return std::nullopt;
   }
   if (limited() && tokens_ < kWholeToken) return std::nullopt;
-  if (under_way_ >= kMostInAll || !circuit_.MayCall(now)) return std::nullopt;
+  if (under_way_ >= most_under_way_ || !circuit_.MayCall(now)) return std::nullopt;
   const auto first = queue_.begin();
   Key key = std::move(first->second);
   queue_.erase(first);

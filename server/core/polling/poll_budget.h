@@ -1,8 +1,8 @@
-// Which poll may go out when, for all predictions in flight together: one queue, earliest
+// Which poll may go out when, for all tasks together: one queue, earliest
 // due first, under the operator's rate, whatever upstream's 429s make of it, and the
 // circuit of upstream's GETs.
 //
-// Every prediction has at most one place, so the queue is never longer than what is in flight,
+// Every task has at most one place, so the queue is never longer than what is in flight,
 // and one timer serves all: Schedule polls, call Take at NextTime, Schedule again when they are
 // answered. A poll that waits keeps its due time and everything later comes after it, so
 // nothing starves, and under a budget that is too small all are late alike. A value on the
@@ -21,14 +21,14 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "server/core/polling/circuit_breaker.h"
+#include "server/core/polling/task_key.h"
 #include "server/core/ports.h"
 
 namespace dreamgate::core {
 
 class PollBudget {
  public:
-  // Tenant and prediction id.
-  using Key = std::pair<std::string, std::string>;
+  using Key = TaskKey;
 
   // A 429 halves the rate, at most once in this time: answers to what was under way at the halving
   // say nothing about what came of it.
@@ -38,26 +38,23 @@ class PollBudget {
   static constexpr absl::Duration kRecovery = absl::Seconds(15);
   // The longest Retry-After that is believed.
   static constexpr absl::Duration kLongestPause = CircuitBreaker::kLongestPause;
-  // Polls under way at once, of the 48 connections that upstream's client has for them; what hangs
-  // there since before the circuit last changed may take the rest, and no more.
-  static constexpr int kMostUnderWay = 40;
-  static constexpr int kMostInAll = 48;
-
   // `gets_per_second`: the most in the long run; up to a second's worth may go at once. 0: no limit
   // until a 429 comes, and then from half of what was lately sent back to twice that and none.
-  PollBudget(double gets_per_second, Random& random);
+  // `most_under_way` (> 0): polls under way at once. A sixth of them is kept for what hangs since
+  // before the circuit last changed.
+  PollBudget(double gets_per_second, int most_under_way, Random& random);
 
-  // Asks for a poll at `due`; what was asked for this prediction before is forgotten.
+  // Asks for a poll at `due`; what was asked for this task before is forgotten.
   void Schedule(const Key& key, absl::Time due, absl::Time now);
   bool Waits(const Key& key) const { return places_.contains(key); }
-  // This prediction needs no poll any more.
+  // This task needs no poll any more.
   void Withdraw(const Key& key);
   // Nobody needs one (upstream refuses the key).
   void WithdrawAll();
 
   // When Take will have something, as far as is known; not before `now`. Nothing if nothing waits.
   std::optional<absl::Time> NextTime(absl::Time now);
-  // The prediction to poll now, the earliest due; it has left the queue. Nothing if none may go.
+  // The task to poll now, the earliest due; it has left the queue. Nothing if none may go.
   std::optional<Key> Take(absl::Time now);
 
   // A poll leaves; just one of the other three follows.
@@ -94,8 +91,9 @@ class PollBudget {
   void LowerRate(absl::Time now);
 
   const double limit_;  // 0: none
-  double rate_;         // infinite: none
-  double full_rate_;    // what recovery leads back to
+  const int most_under_way_;
+  double rate_;       // infinite: none
+  double full_rate_;  // what recovery leads back to
   double tokens_ = 1;
   double sent_ = 0;  // GETs lately, each fading away over kSentMemory
   absl::Time advanced_ = absl::InfinitePast();

@@ -1,11 +1,7 @@
-// Polls upstream's tasks until they end: when, in which order, and what the answers mean. One
-// poll at a time for each prediction, however many watch; another goes beside it only when it has
-// been without an answer for long.
-//
-// Polls are placed by what has been learned of how long videos take (completion_times,
-// poll_schedule), at half the cost while nobody watches, and share one budget (poll_budget). While
-// webhooks announce every end, a rare poll is a safety net, and the first end that no webhook has
-// announced brings back full speed for all. Owned by Tracker, loop only.
+// Polls upstream's tasks until they end, the predictions' own and the orphans: in which order, and
+// what the answers mean. One poll at a time for each task, however many watch; another goes beside it
+// only when it has been without an answer for long. When each is due says PollPlanner; what may go
+// out says PollBudget, for all together. Owned by Gateway, loop only.
 #ifndef DREAMGATE_SERVER_CORE_POLLING_POLLER_H_
 #define DREAMGATE_SERVER_CORE_POLLING_POLLER_H_
 
@@ -19,60 +15,70 @@
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/polling/circuit_breaker.h"
-#include "server/core/polling/completion_times.h"
 #include "server/core/polling/poll_budget.h"
-#include "server/core/polling/poll_schedule.h"
+#include "server/core/polling/poll_planner.h"
+#include "server/core/polling/task_key.h"
 #include "server/core/ports.h"
 #include "server/core/retry.h"
 
 namespace dreamgate::core {
 
-struct Ports;
-
-// Told of what the polls show. Implemented by Tracker; may call back into the Poller.
-class PollObserver {
+// Told of what the polls of a task show. May call back into the Poller.
+class TaskObserver {
  public:
-  virtual ~PollObserver() = default;
-  // The prediction's own task, in whatever state.
-  virtual void OnTaskSeen(const PredictionKey& key, const TaskObservation& task) = 0;
+  virtual ~TaskObserver() = default;
+  // The task, in whatever state.
+  virtual void OnTaskSeen(const TaskKey& key, const TaskObservation& task) = 0;
   // Upstream has said long enough that it does not know the task.
-  virtual void OnTaskLost(const PredictionKey& key) = 0;
+  virtual void OnTaskLost(const TaskKey& key) = 0;
+};
+
+// Who waits for a task.
+struct Interest {
+  bool watched = false;
+  absl::Time asked_for = absl::InfinitePast();  // latest; as good as a watcher for a while
+};
+
+// What is known of a task when it begins to be followed.
+struct FollowedTask {
+  absl::Time accepted;      // ages count from here
+  bool typical = true;      // false: what its age is counted from says nothing of others
+  bool started = false;     // it is processing
+  absl::Time observed;      // the state that is known; if long ago, it is polled soon
+  std::string account_key;  // fingerprint of the key that knows it; empty: not known
+  Interest interest;
 };
 
 class Poller {
  public:
-  Poller(const Ports& ports, const Options& options, PollObserver& observer);
+  // Borrows both.
+  Poller(const Ports& ports, const Options& options);
   ~Poller();
 
   // Reads what earlier processes have learned.
   void Start();
 
-  // As of now; polled while it is CREATED or PROCESSING. Again after every transition.
-  void Follow(const std::shared_ptr<const Prediction>& current);
-  // It needs no poll any more.
-  void Leave(const PredictionKey& key);
+  // Polls the task until Leave. Harmless if it is followed already: a task whose end was seen and
+  // could not be recorded is then polled again. `observer` outlives this.
+  void Follow(const TaskKey& key, const FollowedTask& task, TaskObserver& observer);
+  void Leave(const TaskKey& key);
 
-  // Somebody begins, or the last one ceases, to watch.
-  void SetWatched(const PredictionKey& key, bool watched);
-  // Somebody has asked for the state: for a while as good as a watcher.
-  void Touch(const PredictionKey& key);
-  void PollNow(const PredictionKey& key);
-  // A webhook tells of news: poll at once, and know that webhooks come.
-  void OnAnnounced(const PredictionKey& key);
+  void SetInterest(const TaskKey& key, const Interest& interest);
+  void PollNow(const TaskKey& key);
+  // A webhook tells of news: polls at once, and takes note that webhooks come.
+  void OnWebhook(const TaskKey& key);
 
-  // What is known of the polls of it, and when it may end.
-  Heartbeat HeartbeatFor(const PredictionKey& key) const;
+  bool follows(const TaskKey& key) const { return tasks_.contains(key); }
+  // When it was and will be polled, and when it may end; empty if it is not followed.
+  Heartbeat HeartbeatFor(const TaskKey& key) const;
   bool paused() const { return paused_; }
   CircuitBreaker::State circuit() const { return budget_.circuit(); }
 
  private:
   struct Task {
-    std::shared_ptr<const Prediction> current;
-    absl::Time accepted;         // ages count from here
-    bool accepted_late = false;  // found by evidence: its age says nothing of others
-    bool watched = false;
-    absl::Time asked_for = absl::InfinitePast();
-    bool announced = false;  // by a webhook, since the poll before
+    FollowedTask about;
+    TaskObserver* observer = nullptr;
+    bool webhook_came = false;  // since the poll before
 
     int polls_under_way = 0;
     absl::Duration last_poll;  // age at the latest poll that found it running
@@ -81,73 +87,55 @@ class Poller {
     int not_found = 0;   // polls that count, see kNotFoundPolls
     absl::Time not_found_since;
     absl::Time not_found_latest;
-    std::optional<absl::Time> last_observed;
     std::optional<absl::Time> next;
   };
 
-  Task* TaskOf(const PredictionKey& key);
-  const Task* TaskOf(const PredictionKey& key) const;
-  bool IsOfInterest(const Task& task) const;
+  Task* TaskOf(const TaskKey& key);
+  const Task* TaskOf(const TaskKey& key) const;
+  bool IsAwaited(const Task& task) const;
 
-  // Where the schedule wants the next poll, if the one before was at this age.
+  // Where the plan wants the next poll, if the one before was at this age.
   absl::Time NextDue(const Task& task, absl::Duration last_poll);
   // Ask the budget for a poll there; or there if that is sooner than what was asked for; or then.
-  void ScheduleNext(const PredictionKey& key, Task& task);
-  void BringForward(const PredictionKey& key, Task& task);
-  void ScheduleAt(const PredictionKey& key, Task& task, absl::Time due);
+  void ScheduleNext(const TaskKey& key, Task& task);
+  void BringForward(const TaskKey& key, Task& task);
+  void ScheduleAt(const TaskKey& key, Task& task, absl::Time due);
   absl::Duration SpreadDelay();
   void ArmTimer();
-  void Poll(const PredictionKey& key);
+  void Poll(const TaskKey& key);
 
   // A poll that left at `sent` has been answered.
-  void OnAnswered(const PredictionKey& key, absl::Time sent, PollOutcome outcome);
-  void OnSeen(const PredictionKey& key, Task& task, absl::Time sent, const TaskObservation& seen);
-  void OnFailed(const PredictionKey& key, const PollFailed& failed);
+  void OnAnswered(const TaskKey& key, absl::Time sent, PollOutcome outcome);
+  void OnSeen(const TaskKey& key, Task& task, absl::Time sent, const TaskObservation& seen);
+  void OnFailed(const TaskKey& key, const PollFailed& failed);
   // When to poll again after a failure; whatever upstream's circuit makes of that.
   absl::Duration DelayAfter(const PollFailed& failed, Task& task);
   // Tells the budget, and through it the circuit, what a poll came to.
-  void Judge(CircuitBreaker::Call call, const PollOutcome& outcome);
+  void TellBudget(CircuitBreaker::Call call, const PollOutcome& outcome);
   // True: it counts as lost now.
   bool CountNotFound(Task& task);
+  // An end teaches how long videos take, and whether webhooks can be relied on.
+  void LearnFrom(const Task& task, const TaskObservation& end);
 
   void Pause();
   void Probe();
   void Resume();
 
-  // What an end teaches: how long videos take, and whether webhooks can be relied on.
-  void Learn(const Task& task, const TaskObservation& end);
-  void SetTrust(bool announced);
-  bool WebhooksAnnounce() const;
-  void SaveLater();
-  const PollSchedule& ScheduleFor(const Task& task);
-  void ForgetSchedules();
-  // The schedule, made if there is none: for so many GETs a video, with bounds so much wider.
-  const PollSchedule& Built(std::optional<PollSchedule>& schedule, double gets, int rarer);
-
   const Ports& ports_;
   const Options& options_;
-  PollObserver& observer_;
 
-  // Ordered by tenant and time of creation, so that nothing depends on hash order.
-  std::map<PredictionKey, Task> tasks_;
+  // Ordered, so that nothing depends on hash order.
+  std::map<TaskKey, Task> tasks_;
   PollBudget budget_;
+  PollPlanner planner_;
   RetryBudget retry_budget_;
   bool circuit_reported_open_ = false;
   std::unique_ptr<Timers::Timer> timer_;
   std::optional<absl::Time> armed_for_;
-  std::optional<absl::Time> last_success_;  // with the key that the prediction was made with
-
-  CompletionTimes times_;
-  int unlearned_ = 0;  // ends since the schedules were built
-  absl::Time built_ = absl::InfinitePast();
-  std::optional<PollSchedule> watched_schedule_;
-  std::optional<PollSchedule> idle_schedule_;
-  std::optional<PollSchedule> net_schedule_;  // while webhooks announce every end
-  std::unique_ptr<Timers::Timer> save_timer_;
-  int ends_announced_ = 0;  // in a row
+  std::optional<absl::Time> last_success_;  // with the key that the task was made with
 
   bool paused_ = false;
-  PredictionKey last_probed_;
+  TaskKey last_probed_;
   std::unique_ptr<Timers::Timer> probe_timer_;
   Lifeline lifeline_;
 };

@@ -107,7 +107,7 @@ void Submitter::Submit(SubmitRequest request, Completion<absl::StatusOr<SubmitAn
     return;
   }
 
-  if (withdrawals_.to_repeat() >= kMostToWithdraw) {
+  if (withdrawals_.waiting() >= kMostToWithdraw) {
     Refuse(std::move(done), LedgerInTrouble());
     return;
   }
@@ -157,10 +157,9 @@ void Submitter::OnReserved(const std::shared_ptr<Flight>& flight,
     return;
   }
   if (auto* existing = std::get_if<ReserveExisting>(&*result)) {
-    const PredictionKey key = KeyOf(*existing->prediction);
     tracker_.Learn(existing->prediction);
     Land(flight);
-    if (!IsVisible(*existing->prediction) && !tracker_.AcknowledgedEarly(key)) {
+    if (!tracker_.IsShown(*existing->prediction)) {
       AnswerCallers(flight, EarlierSubmissionUnsettled());
       return;
     }
@@ -221,14 +220,14 @@ void Submitter::LeaveQueue(const std::shared_ptr<Flight>& flight) {
   observation.transition.state = State::kSubmitting;
   observation.transition.source = TransitionSource::kGateway;
   observation.insist = false;
-  observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
-    if (committed->state != State::kSubmitting) {
+  observation.done = [this, flight](Recorded recorded) {
+    if (recorded.end != Recorded::End::kCommitted) {
       WithdrawUnsent(flight, "the ledger could not record the start", LedgerInTrouble());
     } else if (ports_.clock.Now() >= flight->start + options_.submit_soft_timeout) {
       WithdrawUnsent(flight, "soft timeout", QueueTimeout());
     } else {
       DREAMGATE_FAILPOINT("submit.left_queue");
-      flight->prediction = std::move(committed);
+      flight->prediction = std::move(recorded.prediction);
       Send(flight);
     }
   };
@@ -434,10 +433,10 @@ void Submitter::Record(const std::shared_ptr<Flight>& flight, Transition transit
   observation.transition = std::move(transition);
   observation.attempt_outcome = std::move(outcome);
   observation.unless_bound = unless_bound;
-  observation.done = [this, flight](std::shared_ptr<const Prediction> committed) {
+  observation.done = [this, flight](Recorded recorded) {
     DREAMGATE_FAILPOINT("submit.recorded");
     Land(flight);
-    AnswerCallers(flight, std::move(committed));
+    AnswerCallers(flight, std::move(recorded.prediction));
   };
   tracker_.Record(KeyOf(*flight->prediction), std::move(observation));
 }
@@ -448,7 +447,7 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
   flight->soft_timeout.reset();
   StopWaiting(flight);
   // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.
-  if (ReasonOf(error) == Reason::kLedgerUnavailable) AnswerCallers(flight, error);
+  if (IsLedgerTrouble(error)) AnswerCallers(flight, error);
   // An error that will be remembered is not told before it is: a crash would
   // make a prediction of it.
   absl::Status unrecorded = remember ? AnswerUnrecorded() : error;
@@ -458,28 +457,28 @@ void Submitter::Withdraw(const std::shared_ptr<Flight>& flight, AttemptOutcome o
   request.prediction_id = flight->prediction->id;
   request.attempt_outcome = std::move(outcome);
   request.remember = std::move(remember);
-  withdrawals_.Withdraw(
-      std::move(request), [this, flight, error = std::move(error),
-                           unrecorded = std::move(unrecorded)](const absl::Status& written) {
-        if (ReasonOf(written) == Reason::kLedgerUnavailable) {  // it is tried again
-          AnswerCallers(flight, unrecorded);
-          for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
-            Refuse(std::move(successor.done), EarlierSubmissionBeingWithdrawn());
-          }
-          return;
-        }
-        DREAMGATE_FAILPOINT("submit.rejection_recorded");
-        const PredictionKey key = KeyOf(*flight->prediction);
-        Land(flight);
-        if (!written.ok() && !tracker_.TaskOf(key).empty()) {
-          // A webhook was faster: the task exists, and evidence wins over a refusal.
-          AnswerCallers(flight, tracker_.Find(key));
-        } else {
-          tracker_.Forget(key);
-          AnswerCallers(flight, error);
-        }
-        SubmitSuccessors(*flight);
-      });
+  withdrawals_.Call(std::move(request),
+                    [this, flight, error = std::move(error),
+                     unrecorded = std::move(unrecorded)](const absl::StatusOr<Done>& written) {
+                      if (IsLedgerTrouble(written.status())) {  // it is tried again
+                        AnswerCallers(flight, unrecorded);
+                        for (Flight::Successor& successor : std::exchange(flight->successors, {})) {
+                          Refuse(std::move(successor.done), EarlierSubmissionBeingWithdrawn());
+                        }
+                        return;
+                      }
+                      DREAMGATE_FAILPOINT("submit.rejection_recorded");
+                      const PredictionKey key = KeyOf(*flight->prediction);
+                      Land(flight);
+                      if (!written.ok() && !tracker_.TaskOf(key).empty()) {
+                        // A webhook was faster: the task exists, and evidence wins over a refusal.
+                        AnswerCallers(flight, tracker_.Find(key));
+                      } else {
+                        tracker_.Forget(key);
+                        AnswerCallers(flight, error);
+                      }
+                      SubmitSuccessors(*flight);
+                    });
 }
 
 void Submitter::WithdrawUnsent(const std::shared_ptr<Flight>& flight, absl::string_view why,
@@ -572,14 +571,14 @@ void Submitter::Recover(const Unfinished& left_behind) {
     request.tenant = prediction.tenant;
     request.prediction_id = prediction.id;
     request.attempt_outcome = std::move(outcome);
-    withdrawals_.Withdraw(std::move(request), [](const absl::Status&) {});
+    withdrawals_.Call(std::move(request), [](const absl::StatusOr<Done>&) {});
     return;
   }
   tracker_.Adopt(left_behind.prediction);
   DREAMGATE_FAILPOINT("recover.one_recovered");
   if (recovery != Recovery::kReconcile || prediction.state == State::kUnresolved) return;
   // Nothing takes it back any more, and the earlier process may have told its caller OK.
-  tracker_.MarkAcknowledgedEarly(KeyOf(prediction));
+  tracker_.MarkAcknowledged(KeyOf(prediction));
   outcome.result = AttemptResult::kUnknown;
   outcome.message = "the process ended before the answer arrived";
   Observation observation;

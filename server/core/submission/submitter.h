@@ -19,19 +19,35 @@
 #include <string>
 #include <utility>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "server/core/gateway.h"
+#include "absl/time/time.h"
+#include "server/core/durable.h"
 #include "server/core/ids.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
 #include "server/core/submission/submit_circuit.h"
-#include "server/core/submission/withdrawals.h"
 #include "server/core/tracking/tracker.h"
 
 namespace dreamgate::core {
+
+struct SubmitRequest {
+  std::string tenant;
+  std::string request_id;  // not empty
+  VideoInput input;        // validated
+  // Asked once, just before the POST: true if the caller no longer wants it. May be empty.
+  absl::AnyInvocable<bool()> cancelled;
+  // When the caller stops listening. While upstream cannot be reached, the caller is told before.
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+struct SubmitAnswer {
+  std::shared_ptr<const Prediction> prediction;
+  bool replayed = false;
+};
 
 class Submitter {
  public:
@@ -108,8 +124,8 @@ class Submitter {
   void FreeSlot(Flight& flight);
   void FillSlots();
 
-  const Ports ports_;
-  const Options options_;
+  const Ports& ports_;
+  const Options& options_;
   Tracker& tracker_;
   IdGenerator ids_;
   std::map<FlightKey, std::shared_ptr<Flight>> flights_;
@@ -119,7 +135,7 @@ class Submitter {
   int64_t posts_in_flight_ = 0;
   std::set<PredictionKey> on_the_wire_;
   SubmitCircuit circuit_;
-  Withdrawals withdrawals_;
+  Durable withdrawals_;
   Lifeline lifeline_;
 };
 

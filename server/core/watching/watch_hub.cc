@@ -16,7 +16,8 @@ absl::Status NotFound(const std::string& prediction_id) {
 
 }  // namespace
 
-WatchHub::WatchHub(const Ports& ports, const Options& options) : ports_(ports), options_(options) {}
+WatchHub::WatchHub(const Ports& ports, const Options& options, Tracker& tracker)
+    : ports_(ports), options_(options), tracker_(tracker) {}
 
 WatchHub::~WatchHub() = default;
 
@@ -105,11 +106,11 @@ WatchHub::Feed& WatchHub::FeedOf(const PredictionKey& key) {
 
 void WatchHub::Load(Feed& feed) {
   feed.load = ++loads_;
-  ports_.ledger.Call(LoadRequest{feed.key.first, feed.key.second},
-                     lifeline_.Guard([this, key = feed.key,
-                                      load = feed.load](absl::StatusOr<StoredPrediction> stored) {
-                       OnLoaded(key, load, std::move(stored));
-                     }));
+  tracker_.Read(LoadRequest{feed.key.first, feed.key.second},
+                lifeline_.Guard([this, key = feed.key,
+                                 load = feed.load](absl::StatusOr<StoredPrediction> stored) {
+                  OnLoaded(key, load, std::move(stored));
+                }));
 }
 
 void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
@@ -134,18 +135,16 @@ void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
       Append(feed, std::make_shared<const Prediction>(prediction));
     }
   }
-  const auto durable = std::make_shared<const Prediction>(std::move(prediction));
   bool missed_one = false;
   for (const auto& arrived : std::exchange(feed.arrived, {})) {
     const int64_t next = feed.log->back().sequence + 1;
     if (arrived->sequence == next) Append(feed, arrived);
     missed_one = arrived->sequence > next;
   }
-  if (!feed.visible && !tracker_->AcknowledgedEarly(key)) {
+  if (!feed.visible && !tracker_.IsShown(prediction)) {
     FailAll(feed, NotFound(key.second));
     return;
   }
-  tracker_->Learn(durable);
   if (!feed.watchers.empty() && feed.log->back().sequence > known) Deliver(feed);
   if (missed_one) {
     Load(feed);
@@ -198,7 +197,7 @@ void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
   watcher.feed_index_ = static_cast<uint32_t>(feed.watchers.size());
   feed.watchers.push_back(std::move(newcomer.watcher));
   ++watchers_;
-  if (feed.watchers.size() == 1) tracker_->poller().SetWatched(feed.key, true);
+  if (feed.watchers.size() == 1) tracker_.SetWatched(feed.key, true);
   // The first heartbeat at a random second of the interval, so that streams
   // opened together beat apart.
   HangOnWheel(watcher, 1 + static_cast<int64_t>(ports_.random.Draw() % watcher.heartbeat_seconds_));
@@ -241,7 +240,7 @@ std::shared_ptr<Watcher> WatchHub::Detach(Watcher& watcher) {
     place->feed_index_ = watcher.feed_index_;
   }
   feed.watchers.pop_back();
-  if (feed.watchers.empty()) tracker_->poller().SetWatched(feed.key, false);
+  if (feed.watchers.empty()) tracker_.SetWatched(feed.key, false);
   return detached;
 }
 
@@ -277,7 +276,7 @@ void WatchHub::Tick() {
   for (Watcher* watcher : std::exchange(wheel_[static_cast<size_t>(tick_) % kWheelSlots], {})) {
     Feed& feed = *static_cast<Feed*>(watcher->feed_);
     if (feed.heartbeat_tick != tick_) {
-      feed.heartbeat = ports_.sink.EncodeHeartbeat(tracker_->poller().HeartbeatFor(feed.key));
+      feed.heartbeat = ports_.sink.EncodeHeartbeat(tracker_.HeartbeatFor(feed.key));
       feed.heartbeat_tick = tick_;
     }
     watcher->Beat(feed.heartbeat);

@@ -14,7 +14,6 @@
 #include <optional>
 #include <vector>
 
-#include "server/core/gateway.h"
 #include "server/core/lifeline.h"
 #include "server/core/options.h"
 #include "server/core/ports.h"
@@ -22,13 +21,18 @@
 
 namespace dreamgate::core {
 
+struct WatchRequest {
+  std::string tenant;
+  std::string prediction_id;
+  std::optional<int64_t> after_sequence;             // >= 0
+  std::optional<absl::Duration> heartbeat_interval;  // clamped to the options' bounds
+};
+
 class WatchHub final : public CommitObserver {
  public:
-  WatchHub(const Ports& ports, const Options& options);
+  // Borrows all three.
+  WatchHub(const Ports& ports, const Options& options, Tracker& tracker);
   ~WatchHub() override;
-
-  // Must be called before the first watch; the two refer to one another.
-  void set_tracker(Tracker* tracker) { tracker_ = tracker; }
 
   void Watch(const WatchRequest& request, std::shared_ptr<Watcher> watcher);
   void Unwatch(const std::shared_ptr<Watcher>& watcher);
@@ -79,9 +83,9 @@ class WatchHub final : public CommitObserver {
   void StartTicking();
   void Tick();
 
-  const Ports ports_;
-  const Options options_;
-  Tracker* tracker_ = nullptr;
+  const Ports& ports_;
+  const Options& options_;
+  Tracker& tracker_;
   std::map<PredictionKey, std::unique_ptr<Feed>> feeds_;
   uint64_t loads_ = 0;
   int64_t watchers_ = 0;
