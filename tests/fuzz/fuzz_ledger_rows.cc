@@ -26,7 +26,6 @@
 namespace dreamgate::fuzz {
 namespace {
 
-using ledger::Operation;
 using ledger::Store;
 
 constexpr char kPath[] = "ledger.db";
@@ -237,19 +236,22 @@ void CheckAttempt(const core::StoredAttempt& stored) {
 }
 
 // One transaction, which is what takes the time.
-template <typename Answer>
-std::vector<absl::StatusOr<Answer>> AskAll(Store& store, const std::vector<Operation>& operations) {
-  std::vector<absl::StatusOr<Answer>> answers;
-  for (ledger::Result& result : store.Apply(operations).results) {
-    answers.push_back(std::get<absl::StatusOr<Answer>>(std::move(result)));
+template <typename Request>
+std::vector<core::AnswerTo<Request>> AskAll(Store& store, const std::vector<Request>& requests) {
+  ledger::Batch batch;
+  for (const Request& request : requests) batch.push_back(core::MakeLedgerCall(request));
+  store.Apply(batch);
+  std::vector<core::AnswerTo<Request>> answers;
+  for (const auto& call : batch) {
+    answers.push_back(core::CallAs<Request>(*call)->answer);
     if (!answers.back().ok()) CheckError(answers.back().status());
   }
   return answers;
 }
 
-template <typename Answer>
-absl::StatusOr<Answer> Ask(Store& store, const Operation& operation) {
-  return std::move(AskAll<Answer>(store, {operation})[0]);
+template <typename Request>
+core::AnswerTo<Request> Ask(Store& store, Request request) {
+  return std::move(AskAll<Request>(store, {std::move(request)})[0]);
 }
 
 // The same request once more, under a new id.
@@ -295,7 +297,7 @@ class Ledger {
         record.orphan = {"tenant", absl::StrCat("p0000", number), 1, absl::StrCat("late-", number),
                          absl::FromUnixSeconds(1)};
         record.outputs = {{"https://cdn.example/late.mp4", true}};
-        Check(Ask<core::OrphanResult>(*store, record).ok(), "an orphan is kept");
+        Check(Ask(*store, record).ok(), "an orphan is kept");
       }
     }
     Sql raw(vfs_.name());
@@ -362,8 +364,7 @@ class Ledger {
 
   void CheckReads(Store& store) {
     for (const Key& key : keys_) {
-      const auto stored =
-          Ask<core::StoredPrediction>(store, ledger::LoadRequest{key.first, key.second});
+      const auto stored = Ask(store, core::LoadRequest{key.first, key.second});
       Check(stored.ok() || damaged_.count(key) > 0, "what is not damaged is there", key.second);
       if (!stored.ok()) continue;
       const core::Prediction prediction = core::Fold(*stored);
@@ -380,14 +381,14 @@ class Ledger {
       core::ListQuery query;
       query.tenant = tenant;
       query.page_size = 1000;
-      const auto page = Ask<core::ListPage>(store, query);
+      const auto page = Ask(store, query);
       if (!page.ok()) continue;
       for (const auto& prediction : page->predictions) CheckPrediction(*prediction);
     }
     core::AttemptReviewQuery query;
     query.started_after = absl::InfinitePast();
     query.upstream_ids = {"upstream-4", "late-03", "nobody's"};
-    if (const auto review = Ask<core::AttemptReview>(store, query); review.ok()) {
+    if (const auto review = Ask(store, query); review.ok()) {
       for (const core::StoredAttempt& open : review->open) {
         CheckAttempt(open);
         Check(!open.result.has_value() || *open.result == core::AttemptResult::kUnknown ||
@@ -396,27 +397,24 @@ class Ledger {
       }
     }
     for (const std::string& token : tokens_) {
-      const auto attempt =
-          Ask<core::StoredAttempt>(store, ledger::FindAttemptRequest{.token = token});
+      const auto attempt = Ask(store, core::AttemptQuery{.token = token});
       if (!attempt.ok()) continue;
       CheckAttempt(*attempt);
       Check(attempt->attempt.token == token, "a token finds its attempt");
     }
-    Ask<std::vector<core::Orphan>>(store, ledger::ListOrphansRequest()).IgnoreError();
+    Ask(store, core::OpenOrphansQuery()).IgnoreError();
   }
 
   void CheckWrites(Store& store) {
-    std::vector<Operation> reservations;
+    std::vector<core::Reservation> reservations;
     for (const Key& key : keys_) reservations.push_back(Again(key));
-    AskAll<core::ReserveResult>(store, reservations);
-    if (const auto unfinished = Ask<std::vector<core::Unfinished>>(
-            store, ledger::TakeOverRequest{absl::FromUnixSeconds(1)});
-        unfinished.ok()) {
+    AskAll(store, reservations);
+    if (const auto unfinished = Ask(store, core::TakeOverRequest()); unfinished.ok()) {
       for (const core::Unfinished& entry : *unfinished) CheckPrediction(*entry.prediction);
     }
-    std::vector<Operation> proposals;
+    std::vector<core::Proposal> proposals;
     for (const Key& key : keys_) proposals.push_back(GivenUp(key));
-    for (const auto& result : AskAll<core::ProposeResult>(store, proposals)) {
+    for (const auto& result : AskAll(store, proposals)) {
       if (!result.ok()) continue;
       if (const auto* committed = std::get_if<core::Committed>(&*result)) {
         CheckPrediction(*committed->prediction);
@@ -427,14 +425,14 @@ class Ledger {
     core::OrphanRecord record;
     record.orphan = {"tenant", "p000003", 1, "late-03", absl::FromUnixSeconds(3)};
     record.ended = true;
-    if (const auto orphan = Ask<core::OrphanResult>(store, record); orphan.ok()) {
+    if (const auto orphan = Ask(store, record); orphan.ok()) {
       CheckPrediction(*orphan->prediction);
     }
-    Ask<int>(store, ledger::PruneRequest{absl::InfiniteFuture(), 100}).IgnoreError();
+    Ask(store, core::PruneRequest{absl::InfiniteFuture(), 100}).IgnoreError();
   }
 
  private:
-  simulation::MemoryVfs vfs_;
+  fakes::MemoryVfs vfs_;
   std::vector<Key> keys_;
   std::vector<std::string> tokens_;
   std::map<Key, std::vector<std::string>> numbers_;

@@ -43,11 +43,11 @@ class AttemptsTest : public ::testing::Test {
     core::Proposal proposal = MakeProposal(number, 1, state);
     if (!upstream_id.empty()) proposal.transition.upstream_id = upstream_id;
     proposal.attempt_outcome = MakeOutcome(1, result, upstream_id);
-    ASSERT_TRUE(Is<core::Committed>(Propose(*store_, proposal)));
+    ASSERT_TRUE(Is<core::Committed>(store_->Run(proposal)));
   }
 
   std::vector<std::string> OpenTokens(absl::Time started_after) {
-    const auto review = Review(*store_, started_after);
+    const auto review = store_->Run(MakeReview(started_after));
     EXPECT_TRUE(review.ok()) << review.status();
     std::vector<std::string> tokens;
     if (review.ok()) {
@@ -57,7 +57,7 @@ class AttemptsTest : public ::testing::Test {
   }
 
   std::vector<core::Output> RecoveredOf(int number) {
-    const auto stored = store_->Load("tenant", IdOf(number));
+    const auto stored = store_->Run(MakeLoad(number));
     EXPECT_TRUE(stored.ok()) << stored.status();
     return stored.ok() ? stored->initial.recovered_outputs : std::vector<core::Output>();
   }
@@ -85,17 +85,17 @@ TEST_F(AttemptsTest, AnAttemptTakesALegalResultAndRefusesEveryOtherWithoutATrace
         ExecuteSql(path_, absl::StrCat("UPDATE attempts SET outcome = ", from,
                                        " WHERE prediction_id = '", IdOf(number), "'"));
         store_ = OpenStore(path_);
-        ASSERT_TRUE(store_->TakeOverUnfinished(Second(1)).ok());
+        ASSERT_TRUE(store_->Run(core::TakeOverRequest()).ok());
       }
       core::Proposal proposal = MakeProposal(number, 2, State::kFailed);
       proposal.attempt_outcome = MakeOutcome(1, to);
-      const absl::StatusOr<core::ProposeResult> result = Propose(*store_, proposal);
+      const absl::StatusOr<core::ProposeResult> result = store_->Run(proposal);
       if (core::IsLegalAttemptResult(known, to)) {
         EXPECT_TRUE(Is<core::Committed>(result)) << from << " to " << static_cast<int>(to);
       } else {
         EXPECT_EQ(core::ReasonOf(result.status()), core::Reason::kInternal)
             << from << " to " << static_cast<int>(to);
-        EXPECT_THAT(store_->Load("tenant", IdOf(number))->transitions, SizeIs(2));
+        EXPECT_THAT(store_->Run(MakeLoad(number))->transitions, SizeIs(2));
       }
     }
   }
@@ -106,8 +106,9 @@ TEST_F(AttemptsTest, ARejectionThatTheAttemptCannotTakeChangesNothing) {
   store_.reset();
   ExecuteSql(path_, "UPDATE attempts SET outcome = 1");
   store_ = OpenStore(path_);
-  ASSERT_TRUE(store_->TakeOverUnfinished(Second(1)).ok());
-  EXPECT_EQ(core::ReasonOf(Reject(*store_, MakeReject(1, std::nullopt))), core::Reason::kInternal);
+  ASSERT_TRUE(store_->Run(core::TakeOverRequest()).ok());
+  EXPECT_EQ(core::ReasonOf(store_->Run(MakeReject(1, std::nullopt)).status()),
+            core::Reason::kInternal);
   EXPECT_EQ(Query("SELECT rejected FROM predictions"), "0");
 }
 
@@ -121,9 +122,9 @@ TEST_F(AttemptsTest, OpenAreTheAttemptsThatMayHaveCreatedATaskNobodyHasOldestFir
   core::Proposal again = MakeProposal(4, 2, State::kSubmitting);
   again.attempt_outcome = MakeOutcome(1, AttemptResult::kAbsent);
   again.new_attempt = core::Attempt{.number = 2, .token = "token-4b", .start_time = Second(50)};
-  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, again)));
+  ASSERT_TRUE(Is<core::Committed>(store_->Run(again)));
   Make(*store_, 5, {});
-  ASSERT_TRUE(Reject(*store_, MakeReject(5, std::nullopt)).ok());
+  ASSERT_TRUE(store_->Run(MakeReject(5, std::nullopt)).ok());
   MakeWith(6, State::kFailed, AttemptResult::kUnknown);
   MakeWith(7, State::kFailed, AttemptResult::kNotSent);
   Make(*store_, 8, {State::kUnresolved}, "other");
@@ -140,10 +141,10 @@ TEST_F(AttemptsTest, AnAttemptComesWithEverythingItsTaskCanBeRecognisedBy) {
   reservation.prediction.input.prompt = "a lighthouse";
   reservation.prediction.input.aspect_ratio = core::AspectRatio::k9x21;
   reservation.prediction.seed = 2147483647;
-  ASSERT_TRUE(Is<core::Reserved>(Reserve(*store_, reservation)));
+  ASSERT_TRUE(Is<core::Reserved>(store_->Run(reservation)));
   core::Proposal unresolved = MakeProposal(1, 1, State::kUnresolved);
   unresolved.attempt_outcome = MakeOutcome(1, AttemptResult::kUnknown);
-  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, unresolved)));
+  ASSERT_TRUE(Is<core::Committed>(store_->Run(unresolved)));
 
   const auto check = [&](const core::StoredAttempt& stored, bool latest) {
     EXPECT_EQ(stored.tenant, "tenant");
@@ -159,7 +160,7 @@ TEST_F(AttemptsTest, AnAttemptComesWithEverythingItsTaskCanBeRecognisedBy) {
     EXPECT_EQ(stored.model, "model");
     EXPECT_EQ(stored.key_fingerprint, "0123456789abcdef");
   };
-  const auto review = Review(*store_, Second(0));
+  const auto review = store_->Run(MakeReview(Second(0)));
   ASSERT_TRUE(review.ok()) << review.status();
   ASSERT_THAT(review->open, SizeIs(1));
   check(review->open[0], true);
@@ -167,12 +168,12 @@ TEST_F(AttemptsTest, AnAttemptComesWithEverythingItsTaskCanBeRecognisedBy) {
 
   core::Proposal again = MakeProposal(1, 2, State::kSubmitting);
   again.new_attempt = core::Attempt{.number = 2, .token = "second", .start_time = Second(50)};
-  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, again)));
-  const auto first = FindAttempt(*store_, "token-1");
+  ASSERT_TRUE(Is<core::Committed>(store_->Run(again)));
+  const auto first = store_->Run(core::AttemptQuery{"token-1"});
   ASSERT_TRUE(first.ok()) << first.status();
   check(*first, false);
   EXPECT_EQ(first->state, State::kSubmitting);
-  const auto second = FindAttempt(*store_, "second");
+  const auto second = store_->Run(core::AttemptQuery{"second"});
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_EQ(second->attempt.number, 2);
   EXPECT_TRUE(second->latest);
@@ -182,10 +183,10 @@ TEST_F(AttemptsTest, AnAttemptComesWithEverythingItsTaskCanBeRecognisedBy) {
 
 TEST_F(AttemptsTest, AnUnknownTokenIsNotFoundAndOneOfARejectedPredictionIs) {
   Make(*store_, 1, {});
-  ASSERT_TRUE(Reject(*store_, MakeReject(1, std::nullopt)).ok());
-  EXPECT_TRUE(absl::IsNotFound(FindAttempt(*store_, "token").status()));
-  EXPECT_TRUE(absl::IsNotFound(FindAttempt(*store_, "").status()));
-  const auto rejected = FindAttempt(*store_, "token-1");
+  ASSERT_TRUE(store_->Run(MakeReject(1, std::nullopt)).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(core::AttemptQuery{"token"}).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(core::AttemptQuery{""}).status()));
+  const auto rejected = store_->Run(core::AttemptQuery{"token-1"});
   ASSERT_TRUE(rejected.ok()) << rejected.status();
   EXPECT_EQ(rejected->result, AttemptResult::kRejected);
 }
@@ -196,7 +197,7 @@ TEST_F(AttemptsTest, TheReviewSaysWhichTasksUpstreamMustKnow) {
   MakeWith(3, State::kUnresolved, AttemptResult::kUnknown);
   const auto tasks = [&](int64_t started_after) {
     std::vector<std::string> ids;
-    const auto review = Review(*store_, Second(started_after));
+    const auto review = store_->Run(MakeReview(Second(started_after)));
     EXPECT_TRUE(review.ok()) << review.status();
     if (!review.ok()) return ids;
     for (const auto& accepted : review->accepted) {
@@ -209,7 +210,7 @@ TEST_F(AttemptsTest, TheReviewSaysWhichTasksUpstreamMustKnow) {
   EXPECT_THAT(tasks(0), ElementsAre("up-1", "up-2"));
   const core::AttemptReviewQuery without{
       .started_after = Second(0), .upstream_ids = {"up-1"}, .with_accepted = false};
-  const auto review = Ask<absl::StatusOr<core::AttemptReview>>(*store_, without);
+  const auto review = store_->Run(without);
   ASSERT_TRUE(review.ok()) << review.status();
   EXPECT_THAT(review->accepted, IsEmpty());
   EXPECT_THAT(review->open, SizeIs(1));
@@ -222,11 +223,11 @@ TEST_F(AttemptsTest, TheReviewSaysWhichOfThousandsOfTasksSomebodyHas) {
   MakeWith(1, State::kCreated, AttemptResult::kAccepted, "up-1");
   MakeWith(2, State::kFailed, AttemptResult::kUnknown);
   MakeWith(3, State::kCreated, AttemptResult::kAccepted, "up-3");
-  ASSERT_TRUE(RecordOrphan(*store_, MakeOrphan(2, "orphan-2")).ok());
-  ASSERT_TRUE(RecordOrphan(*store_, MakeOrphan(3, "orphan'-3")).ok());  // beside the attempt's own
+  ASSERT_TRUE(store_->Run(MakeOrphan(2, "orphan-2")).ok());
+  ASSERT_TRUE(store_->Run(MakeOrphan(3, "orphan'-3")).ok());  // beside the attempt's own
   std::vector<std::string> asked = {"up-3", "orphan'-3", "up-1", "up-1", "orphan-2", ""};
   for (int i = 10; i < 5000; ++i) asked.push_back(absl::StrCat("up-", i));
-  const auto review = Review(*store_, absl::InfiniteFuture(), asked);
+  const auto review = store_->Run(MakeReview(absl::InfiniteFuture(), asked));
   ASSERT_TRUE(review.ok()) << review.status();
   EXPECT_THAT(review->bound, ElementsAre("orphan'-3", "orphan-2", "up-1", "up-3"));
   EXPECT_THAT(review->open, IsEmpty());
@@ -237,20 +238,20 @@ TEST_F(AttemptsTest, TheReviewSaysWhichOfThousandsOfTasksSomebodyHas) {
 
 TEST_F(AttemptsTest, AnOrphanOfAPredictionThatEndedIsKeptAndItsVideoRecovered) {
   MakeWith(1, State::kFailed, AttemptResult::kUnknown);
-  const core::StoredPrediction before = *store_->Load("tenant", IdOf(1));
+  const core::StoredPrediction before = *store_->Run(MakeLoad(1));
 
-  auto found = RecordOrphan(*store_, MakeOrphan(1, "late"));
+  auto found = store_->Run(MakeOrphan(1, "late"));
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_TRUE(found->news);
   EXPECT_THAT(found->prediction->recovered_outputs, IsEmpty());
-  auto orphans = ListOrphans(*store_);
+  auto orphans = store_->Run(core::OpenOrphansQuery());
   ASSERT_TRUE(orphans.ok());
   ASSERT_THAT(*orphans, SizeIs(1));
   EXPECT_EQ((*orphans)[0].prediction_id, IdOf(1));
   EXPECT_EQ((*orphans)[0].upstream_id, "late");
   EXPECT_EQ((*orphans)[0].attempt_number, 1);
   EXPECT_EQ((*orphans)[0].found_time, Second(600));
-  const auto attempt = FindAttempt(*store_, "token-1");
+  const auto attempt = store_->Run(core::AttemptQuery{"token-1"});
   EXPECT_EQ(attempt->result, AttemptResult::kOrphaned);
   EXPECT_EQ(attempt->upstream_id, "late");
   EXPECT_EQ(attempt->result_time, Second(600));
@@ -258,20 +259,18 @@ TEST_F(AttemptsTest, AnOrphanOfAPredictionThatEndedIsKeptAndItsVideoRecovered) {
   core::OrphanRecord ended = MakeOrphan(1, "late", 700);
   ended.ended = true;
   ended.outputs = kVideo;
-  found = RecordOrphan(*store_, ended);
+  found = store_->Run(ended);
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_TRUE(found->news);
   EXPECT_EQ(found->prediction->recovered_outputs, kVideo);
-  EXPECT_THAT(*ListOrphans(*store_), IsEmpty());
+  EXPECT_THAT(*store_->Run(core::OpenOrphansQuery()), IsEmpty());
 
   Reopen();
-  const core::StoredPrediction after = *store_->Load("tenant", IdOf(1));
+  const core::StoredPrediction after = *store_->Run(MakeLoad(1));
   EXPECT_EQ(after.initial.recovered_outputs, kVideo);
   EXPECT_EQ(after.transitions, before.transitions);  // a terminal state stays the last update
-  core::ListQuery query;
-  query.tenant = "tenant";
-  EXPECT_EQ(store_->List(query)->predictions.at(0)->recovered_outputs, kVideo);
-  const auto replayed = Reserve(*store_, MakeReservation(1));
+  EXPECT_EQ(store_->Run(MakeList())->predictions.at(0)->recovered_outputs, kVideo);
+  const auto replayed = store_->Run(MakeReservation(1));
   EXPECT_EQ(std::get<core::ReserveExisting>(*replayed).prediction->recovered_outputs, kVideo);
   EXPECT_EQ(Query("SELECT found_time || ' ' || end_time FROM orphans"),
             "1700000600000000000 1700000700000000000");
@@ -282,12 +281,12 @@ TEST_F(AttemptsTest, WhatIsKnownOfAnOrphanIsNoNewsTheSecondTimeAndNeverTakenBack
   core::OrphanRecord ended = MakeOrphan(1, "late", 700);
   ended.ended = true;
   ended.outputs = kVideo;
-  EXPECT_TRUE(RecordOrphan(*store_, MakeOrphan(1, "late"))->news);
-  EXPECT_FALSE(RecordOrphan(*store_, MakeOrphan(1, "late", 650))->news);
-  EXPECT_TRUE(RecordOrphan(*store_, ended)->news);
-  EXPECT_FALSE(RecordOrphan(*store_, ended)->news);
-  EXPECT_FALSE(RecordOrphan(*store_, MakeOrphan(1, "late", 800))->news);
-  EXPECT_THAT(*ListOrphans(*store_), IsEmpty());
+  EXPECT_TRUE(store_->Run(MakeOrphan(1, "late"))->news);
+  EXPECT_FALSE(store_->Run(MakeOrphan(1, "late", 650))->news);
+  EXPECT_TRUE(store_->Run(ended)->news);
+  EXPECT_FALSE(store_->Run(ended)->news);
+  EXPECT_FALSE(store_->Run(MakeOrphan(1, "late", 800))->news);
+  EXPECT_THAT(*store_->Run(core::OpenOrphansQuery()), IsEmpty());
   EXPECT_EQ(RecoveredOf(1), kVideo);
 }
 
@@ -295,12 +294,12 @@ TEST_F(AttemptsTest, AVideoThatShowsUpAfterTheOrphanEndedIsStillKept) {
   MakeWith(1, State::kFailed, AttemptResult::kUnknown);
   core::OrphanRecord ended = MakeOrphan(1, "late");
   ended.ended = true;
-  EXPECT_TRUE(RecordOrphan(*store_, ended)->news);
+  EXPECT_TRUE(store_->Run(ended)->news);
   core::OrphanRecord video = MakeOrphan(1, "late", 800);
   video.outputs = kVideo;
-  EXPECT_TRUE(RecordOrphan(*store_, video)->news);
+  EXPECT_TRUE(store_->Run(video)->news);
   EXPECT_EQ(RecoveredOf(1), kVideo);
-  EXPECT_THAT(*ListOrphans(*store_), IsEmpty());
+  EXPECT_THAT(*store_->Run(core::OpenOrphansQuery()), IsEmpty());
 }
 
 TEST_F(AttemptsTest, RecoveredVideosComeInTheOrderTheirTasksWereFound) {
@@ -309,10 +308,10 @@ TEST_F(AttemptsTest, RecoveredVideosComeInTheOrderTheirTasksWereFound) {
   later.outputs = kOtherVideo;
   core::OrphanRecord earlier = MakeOrphan(1, "b", 600);
   earlier.outputs = kVideo;
-  ASSERT_TRUE(RecordOrphan(*store_, later).ok());
-  ASSERT_TRUE(RecordOrphan(*store_, earlier).ok());
+  ASSERT_TRUE(store_->Run(later).ok());
+  ASSERT_TRUE(store_->Run(earlier).ok());
   EXPECT_THAT(RecoveredOf(1), ElementsAre(kVideo[0], kOtherVideo[0]));
-  const auto orphans = ListOrphans(*store_);
+  const auto orphans = store_->Run(core::OpenOrphansQuery());
   ASSERT_TRUE(orphans.ok());
   ASSERT_THAT(*orphans, SizeIs(2));
   EXPECT_EQ((*orphans)[0].upstream_id, "b");
@@ -322,13 +321,13 @@ TEST_F(AttemptsTest, ATaskThatAnAttemptWasAcceptedWithIsNoOrphan) {
   MakeWith(1, State::kCreated, AttemptResult::kAccepted, "up-1");
   MakeWith(2, State::kUnresolved, AttemptResult::kUnknown);
   for (const int number : {1, 2}) {
-    const auto found = RecordOrphan(*store_, MakeOrphan(number, "up-1"));
+    const auto found = store_->Run(MakeOrphan(number, "up-1"));
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_FALSE(found->news);
     EXPECT_EQ(found->prediction->id, IdOf(number));
   }
-  EXPECT_THAT(*ListOrphans(*store_), IsEmpty());
-  EXPECT_EQ(FindAttempt(*store_, "token-2")->result, AttemptResult::kUnknown);
+  EXPECT_THAT(*store_->Run(core::OpenOrphansQuery()), IsEmpty());
+  EXPECT_EQ(store_->Run(core::AttemptQuery{"token-2"})->result, AttemptResult::kUnknown);
 }
 
 TEST_F(AttemptsTest, AnOrphanBelongsToThePredictionThatWasFoundToHaveItFirst) {
@@ -336,23 +335,23 @@ TEST_F(AttemptsTest, AnOrphanBelongsToThePredictionThatWasFoundToHaveItFirst) {
   MakeWith(2, State::kFailed, AttemptResult::kUnknown);
   core::OrphanRecord first = MakeOrphan(1, "late");
   first.outputs = kVideo;
-  EXPECT_TRUE(RecordOrphan(*store_, first)->news);
+  EXPECT_TRUE(store_->Run(first)->news);
   core::OrphanRecord second = MakeOrphan(2, "late");
   second.outputs = kVideo;
-  EXPECT_FALSE(RecordOrphan(*store_, second)->news);
+  EXPECT_FALSE(store_->Run(second)->news);
   EXPECT_THAT(RecoveredOf(2), IsEmpty());
-  EXPECT_EQ(FindAttempt(*store_, "token-2")->result, AttemptResult::kUnknown);
+  EXPECT_EQ(store_->Run(core::AttemptQuery{"token-2"})->result, AttemptResult::kUnknown);
 }
 
 TEST_F(AttemptsTest, AnAttemptWithATaskOfItsOwnKeepsItAndTheOrphanIsKeptBesideIt) {
   MakeWith(1, State::kCreated, AttemptResult::kAccepted, "up-1");
   core::OrphanRecord record = MakeOrphan(1, "second-task");
   record.outputs = kVideo;
-  const auto found = RecordOrphan(*store_, record);
+  const auto found = store_->Run(record);
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_TRUE(found->news);
   EXPECT_EQ(found->prediction->recovered_outputs, kVideo);
-  const auto attempt = FindAttempt(*store_, "token-1");
+  const auto attempt = store_->Run(core::AttemptQuery{"token-1"});
   EXPECT_EQ(attempt->result, AttemptResult::kAccepted);
   EXPECT_EQ(attempt->upstream_id, "up-1");
 }
@@ -362,38 +361,36 @@ TEST_F(AttemptsTest, ALivePredictionGoesOnWithItsRecoveredVideo) {
   core::Proposal again = MakeProposal(1, 2, State::kSubmitting);
   again.attempt_outcome = MakeOutcome(1, AttemptResult::kAbsent);
   again.new_attempt = core::Attempt{.number = 2, .token = "second", .start_time = Second(50)};
-  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, again)));
+  ASSERT_TRUE(Is<core::Committed>(store_->Run(again)));
   core::OrphanRecord record = MakeOrphan(1, "late");
   record.outputs = kVideo;
-  const auto found = RecordOrphan(*store_, record);
+  const auto found = store_->Run(record);
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_EQ(found->prediction->state, State::kSubmitting);
   EXPECT_EQ(found->prediction->sequence, 3);
 
-  const auto next = Propose(*store_, MakeProposal(1, 3, State::kCreated));
+  const auto next = store_->Run(MakeProposal(1, 3, State::kCreated));
   ASSERT_TRUE(Is<core::Committed>(next));
   EXPECT_EQ(std::get<core::Committed>(*next).prediction->recovered_outputs, kVideo);
-  EXPECT_EQ(FindAttempt(*store_, "token-1")->result, AttemptResult::kOrphaned);
-  EXPECT_EQ(FindAttempt(*store_, "second")->result, std::nullopt);
+  EXPECT_EQ(store_->Run(core::AttemptQuery{"token-1"})->result, AttemptResult::kOrphaned);
+  EXPECT_EQ(store_->Run(core::AttemptQuery{"second"})->result, std::nullopt);
 }
 
 TEST_F(AttemptsTest, AnOrphanNeedsNoOwnershipAndARejectedPredictionStaysHidden) {
   Make(*store_, 1, {});
-  ASSERT_TRUE(Reject(*store_, MakeReject(1, core::Rejection())).ok());
+  ASSERT_TRUE(store_->Run(MakeReject(1, core::Rejection())).ok());
   Make(*store_, 2, {State::kCreated});
   Reopen();  // another epoch, nothing taken over
   for (const int number : {1, 2}) {
     core::OrphanRecord record = MakeOrphan(number, absl::StrCat("late-", number));
     record.outputs = kVideo;
-    const auto found = RecordOrphan(*store_, record);
+    const auto found = store_->Run(record);
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_TRUE(found->news);
     EXPECT_EQ(RecoveredOf(number), kVideo);
   }
-  EXPECT_TRUE(Is<core::ReserveRemembered>(Reserve(*store_, MakeReservation(1))));
-  core::ListQuery query;
-  query.tenant = "tenant";
-  EXPECT_THAT(store_->List(query)->predictions, SizeIs(1));
+  EXPECT_TRUE(Is<core::ReserveRemembered>(store_->Run(MakeReservation(1))));
+  EXPECT_THAT(store_->Run(MakeList())->predictions, SizeIs(1));
   // The answer to its POST stays as evidence.
   EXPECT_EQ(Query("SELECT outcome || ' ' || http_status || ' ' || message FROM attempts "
                   "WHERE prediction_id = 'p000001'"),
@@ -402,60 +399,54 @@ TEST_F(AttemptsTest, AnOrphanNeedsNoOwnershipAndARejectedPredictionStaysHidden) 
 
 TEST_F(AttemptsTest, AnOrphanWithoutAnAttemptIsNotFound) {
   Make(*store_, 1, {State::kFailed});
-  EXPECT_TRUE(absl::IsNotFound(RecordOrphan(*store_, MakeOrphan(2, "late")).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(MakeOrphan(2, "late")).status()));
   core::OrphanRecord record = MakeOrphan(1, "late");
   record.orphan.attempt_number = 2;
-  EXPECT_TRUE(absl::IsNotFound(RecordOrphan(*store_, record).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(record).status()));
   record.orphan.attempt_number = 1;
   record.orphan.tenant = "other";
-  EXPECT_TRUE(absl::IsNotFound(RecordOrphan(*store_, record).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(record).status()));
 }
 
 TEST_F(AttemptsTest, OrphansAreForgottenWithTheirPrediction) {
   MakeWith(1, State::kFailed, AttemptResult::kUnknown);
   MakeWith(2, State::kFailed, AttemptResult::kUnknown);
-  ASSERT_TRUE(RecordOrphan(*store_, MakeOrphan(1, "late-1")).ok());
-  ASSERT_TRUE(RecordOrphan(*store_, MakeOrphan(2, "late-2")).ok());
-  ASSERT_EQ(*Prune(*store_, Second(100), 1), 1);
-  EXPECT_THAT(*ListOrphans(*store_), SizeIs(1));
-  EXPECT_TRUE(absl::IsNotFound(RecordOrphan(*store_, MakeOrphan(1, "late-1")).status()));
-  EXPECT_THAT(Review(*store_, Second(0), {"late-1", "late-2"})->bound, ElementsAre("late-2"));
+  ASSERT_TRUE(store_->Run(MakeOrphan(1, "late-1")).ok());
+  ASSERT_TRUE(store_->Run(MakeOrphan(2, "late-2")).ok());
+  ASSERT_EQ(*store_->Run(core::PruneRequest{Second(100), 1}), 1);
+  EXPECT_THAT(*store_->Run(core::OpenOrphansQuery()), SizeIs(1));
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(MakeOrphan(1, "late-1")).status()));
+  EXPECT_THAT(store_->Run(MakeReview(Second(0), {"late-1", "late-2"}))->bound,
+              ElementsAre("late-2"));
 }
 
 TEST_F(AttemptsTest, TheNewOperationsOfABatchSeeOneAnotherInOrder) {
   core::Proposal unknown = MakeProposal(1, 1, State::kFailed);
   unknown.attempt_outcome = MakeOutcome(1, AttemptResult::kUnknown);
-  const std::vector<Operation> batch = {
-      MakeReservation(1),
-      unknown,
-      MakeOrphan(1, "late"),
-      ListOrphansRequest(),
-      FindAttemptRequest{"token-1"},
-      core::AttemptReviewQuery{.started_after = Second(0), .upstream_ids = {"late"}},
-      PruneRequest{.ended_before = Second(100), .most = 5},
-      MakeOrphan(1, "late"),
-      ListOrphansRequest()};
-  const BatchResult done = store_->Apply(batch);
-  ASSERT_TRUE(done.commit.ok());
-  EXPECT_TRUE(std::get<8>(done.results[2])->news);
-  EXPECT_THAT(*std::get<9>(done.results[3]), SizeIs(1));
-  EXPECT_EQ(std::get<7>(done.results[4])->result, AttemptResult::kOrphaned);
-  EXPECT_THAT(std::get<6>(done.results[5])->bound, ElementsAre("late"));
-  EXPECT_EQ(*std::get<10>(done.results[6]), 1);
-  EXPECT_TRUE(absl::IsNotFound(std::get<8>(done.results[7]).status()));
-  EXPECT_THAT(*std::get<9>(done.results[8]), IsEmpty());
+  const Batch batch = MakeBatch(MakeReservation(1), unknown, MakeOrphan(1, "late"),
+                                core::OpenOrphansQuery(), core::AttemptQuery{"token-1"},
+                                MakeReview(Second(0), {"late"}), core::PruneRequest{Second(100), 5},
+                                MakeOrphan(1, "late"), core::OpenOrphansQuery());
+  ASSERT_TRUE(store_->Apply(batch).commit.ok());
+  EXPECT_TRUE(AnswerIn<core::OrphanRecord>(batch, 2)->news);
+  EXPECT_THAT(*AnswerIn<core::OpenOrphansQuery>(batch, 3), SizeIs(1));
+  EXPECT_EQ(AnswerIn<core::AttemptQuery>(batch, 4)->result, AttemptResult::kOrphaned);
+  EXPECT_THAT(AnswerIn<core::AttemptReviewQuery>(batch, 5)->bound, ElementsAre("late"));
+  EXPECT_EQ(*AnswerIn<core::PruneRequest>(batch, 6), 1);
+  EXPECT_TRUE(absl::IsNotFound(AnswerIn<core::OrphanRecord>(batch, 7).status()));
+  EXPECT_THAT(*AnswerIn<core::OpenOrphansQuery>(batch, 8), IsEmpty());
 }
 
 TEST_F(AttemptsTest, OnlyWhatChangesNothingCountsAsARead) {
-  const std::vector<Operation> reads = {
-      LoadRequest(),        core::ListQuery(),    core::AttemptReviewQuery(),
-      FindAttemptRequest(), ListOrphansRequest(), LoadLearnedRequest()};
-  const std::vector<Operation> writes = {
-      core::Reservation(),  core::Proposal(), core::RejectRequest(), TakeOverRequest(),
-      core::OrphanRecord(), PruneRequest(),   SaveLearnedRequest()};
-  EXPECT_EQ(reads.size() + writes.size(), std::variant_size_v<Operation>);
-  EXPECT_TRUE(std::none_of(reads.begin(), reads.end(), IsWrite));
-  EXPECT_TRUE(std::all_of(writes.begin(), writes.end(), IsWrite));
+  const Batch reads =
+      MakeBatch(core::LoadRequest(), core::ListQuery(), core::AttemptReviewQuery(),
+                core::AttemptQuery(), core::OpenOrphansQuery(), core::LoadLearnedRequest());
+  const Batch writes = MakeBatch(core::Reservation(), core::Proposal(), core::RejectRequest(),
+                                 core::TakeOverRequest(), core::OrphanRecord(),
+                                 core::PruneRequest(), core::SaveLearnedRequest());
+  EXPECT_EQ(reads.size() + writes.size(), std::variant_size_v<core::LedgerCall>);
+  for (const auto& call : reads) EXPECT_FALSE(core::IsWrite(*call));
+  for (const auto& call : writes) EXPECT_TRUE(core::IsWrite(*call));
 }
 
 }  // namespace

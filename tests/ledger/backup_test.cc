@@ -29,7 +29,7 @@ class BackupTest : public ::testing::Test {
   void MakeLarge(int number) {
     core::Reservation reservation = MakeReservation(number);
     reservation.prediction.input.prompt = std::string(10'000, 'p');
-    ASSERT_TRUE(Is<core::Reserved>(Reserve(*store_, reservation)));
+    ASSERT_TRUE(Is<core::Reserved>(store_->Run(reservation)));
   }
 
   // Steps until the copy is whole or failed.
@@ -57,10 +57,9 @@ TEST_F(BackupTest, ACopyOpensAsALedgerOfItsOwnAndOnlyItsOwnerMayReadIt) {
   MakeLarge(100);
   const std::unique_ptr<Store> restored = OpenStore(copy_);
   for (int i = 1; i <= kPredictions; ++i) {
-    EXPECT_EQ(restored->Load("tenant", IdOf(i))->transitions,
-              store_->Load("tenant", IdOf(i))->transitions);
+    EXPECT_EQ(restored->Run(MakeLoad(i))->transitions, store_->Run(MakeLoad(i))->transitions);
   }
-  EXPECT_TRUE(absl::IsNotFound(restored->Load("tenant", IdOf(100)).status()));
+  EXPECT_TRUE(absl::IsNotFound(restored->Run(MakeLoad(100)).status()));
 }
 
 TEST_F(BackupTest, WritesGoOnDuringTheCopyWhichIsWholeWhateverTheyTouch) {
@@ -75,14 +74,13 @@ TEST_F(BackupTest, WritesGoOnDuringTheCopyWhichIsWholeWhateverTheyTouch) {
     const int64_t sequence = 1 + (steps - 1) / kPredictions;
     const State next[] = {State::kUnresolved, State::kCreated, State::kProcessing,
                           State::kCompleted};
-    Propose(*store_, MakeProposal(number, sequence, next[sequence - 1])).IgnoreError();
+    store_->Run(MakeProposal(number, sequence, next[sequence - 1])).IgnoreError();
   }
   EXPECT_GT(steps, kPredictions);
   EXPECT_EQ(QuerySql(copy_, "PRAGMA integrity_check"), "ok");
   const std::unique_ptr<Store> restored = OpenStore(copy_);
   for (int i = 1; i <= kPredictions; ++i) {
-    EXPECT_EQ(restored->Load("tenant", IdOf(i))->transitions,
-              store_->Load("tenant", IdOf(i))->transitions);
+    EXPECT_EQ(restored->Run(MakeLoad(i))->transitions, store_->Run(MakeLoad(i))->transitions);
   }
 }
 
@@ -91,18 +89,17 @@ TEST_F(BackupTest, AnOperationThatIsRefusedMeanwhileIsNotInTheCopy) {
   ASSERT_TRUE(store_->StepBackup(30).ok());
   core::Proposal bad = MakeProposal(1, 1, State::kCreated);
   bad.attempt_outcome = MakeOutcome(9, core::AttemptResult::kAccepted);
-  const std::vector<Operation> batch = {bad, MakeReservation(100)};
-  ASSERT_TRUE(store_->Apply(batch).commit.ok());
+  ASSERT_TRUE(store_->Apply(MakeBatch(bad, MakeReservation(100))).commit.ok());
   ASSERT_TRUE(Finish().ok());
   const std::unique_ptr<Store> restored = OpenStore(copy_);
-  EXPECT_EQ(restored->Load("tenant", IdOf(1))->transitions.size(), 1u);
-  EXPECT_TRUE(restored->Load("tenant", IdOf(100)).ok());
+  EXPECT_EQ(restored->Run(MakeLoad(1))->transitions.size(), 1u);
+  EXPECT_TRUE(restored->Run(MakeLoad(100)).ok());
 }
 
 TEST_F(BackupTest, ACopyNeverOverwrites) {
   EXPECT_TRUE(absl::IsAlreadyExists(store_->BeginBackup(path_)));
   EXPECT_TRUE(std::filesystem::exists(path_));
-  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+  EXPECT_TRUE(store_->Run(MakeLoad(1)).ok());
 }
 
 TEST_F(BackupTest, ACopyThatCannotBeMadeIsRefusedInOneLine) {
@@ -117,12 +114,12 @@ TEST_F(BackupTest, TroubleOfTheLedgerEndsTheCopyAndLeavesNoFile) {
     ASSERT_TRUE(store_->BeginBackup(copy_).ok());
     ASSERT_FALSE(*store_->StepBackup(5));
     SetFault(fault);
-    EXPECT_FALSE(Reserve(*store_, MakeReservation(200)).ok());
+    EXPECT_FALSE(store_->Run(MakeReservation(200)).ok());
     SetFault(Fault::kNone);
     EXPECT_FALSE(std::filesystem::exists(copy_));
     const absl::Status status = store_->StepBackup(5).status();
     EXPECT_EQ(core::ReasonOf(status), core::Reason::kLedgerUnavailable) << status;
-    ASSERT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+    ASSERT_TRUE(store_->Run(MakeLoad(1)).ok());
   }
   ASSERT_TRUE(store_->BeginBackup(copy_).ok());
   EXPECT_TRUE(Finish().ok());
@@ -136,7 +133,7 @@ TEST_F(BackupTest, APageThatCannotBeReadEndsTheCopyAndLeavesNoFile) {
   EXPECT_FALSE(Finish().ok());
   SetFault(Fault::kNone);
   EXPECT_FALSE(std::filesystem::exists(copy_));
-  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+  EXPECT_TRUE(store_->Run(MakeLoad(1)).ok());
 }
 
 TEST_F(BackupTest, AnAbandonedCopyLeavesNoFile) {

@@ -2,7 +2,6 @@
 // something else, and no harm to the rows beside them.
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -26,16 +25,16 @@ class DamagedRowsTest : public ::testing::Test {
   DamagedRowsTest() {
     core::Reservation labelled = MakeReservation(1);
     labelled.prediction.input.labels = {{"team", "films"}};
-    EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, labelled)));
+    EXPECT_TRUE(Is<core::Reserved>(store_->Run(labelled)));
     core::Proposal failed = MakeProposal(1, 1, State::kFailed);
     failed.transition.failure = core::Failure();
     failed.attempt_outcome = MakeOutcome(1, core::AttemptResult::kUnknown);
-    EXPECT_TRUE(Is<core::Committed>(Propose(*store_, failed)));
+    EXPECT_TRUE(Is<core::Committed>(store_->Run(failed)));
     core::OrphanRecord orphan = MakeOrphan(1, "late");
     orphan.outputs = {{"https://a/1.mp4", std::nullopt}};
-    EXPECT_TRUE(RecordOrphan(*store_, orphan).ok());
+    EXPECT_TRUE(store_->Run(orphan).ok());
     Make(*store_, 2, {});
-    EXPECT_TRUE(Reject(*store_, MakeReject(2, core::Rejection())).ok());
+    EXPECT_TRUE(store_->Run(MakeReject(2, core::Rejection())).ok());
     Make(*store_, 3, {State::kCreated});
   }
 
@@ -46,18 +45,19 @@ class DamagedRowsTest : public ::testing::Test {
     ASSERT_NE(store_, nullptr);
   }
 
-  // What `operation` reports as damaged; it must succeed all the same.
-  template <typename Answer>
-  std::vector<std::string> DamageOf(const Operation& operation) {
-    BatchResult done = store_->Apply({&operation, 1});
-    EXPECT_TRUE(std::get<Answer>(done.results.at(0)).ok());
-    return std::move(done.damage);
+  // What `request` reports as damaged; it must succeed all the same.
+  template <typename Request>
+  std::vector<std::string> DamageOf(Request request) {
+    const Batch batch = MakeBatch(std::move(request));
+    const BatchResult done = store_->Apply(batch);
+    EXPECT_TRUE(AnswerIn<Request>(batch, 0).ok());
+    return done.damage;
   }
 
   void ExpectDamaged(const absl::Status& status, const std::string& column) {
     EXPECT_EQ(core::ReasonOf(status), core::Reason::kLedgerUnavailable) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("damaged: column " + column));
-    EXPECT_TRUE(store_->Load("tenant", IdOf(3)).ok());
+    EXPECT_TRUE(store_->Run(MakeLoad(3)).ok());
   }
 
   TemporaryFolder folder_;
@@ -101,30 +101,28 @@ TEST_F(DamagedRowsTest, WhatAPredictionsRowsCannotHoldIsNamed) {
     for (const char* value : damage.values) {
       SCOPED_TRACE(absl::StrCat(sql, value));
       Damage(absl::StrCat(original, "; ", sql, value, where));
-      ExpectDamaged(store_->Load("tenant", IdOf(1)).status(), damage.column);
-      core::ListQuery query;
-      query.tenant = "tenant";
-      EXPECT_FALSE(store_->List(query).ok());
+      ExpectDamaged(store_->Run(MakeLoad(1)).status(), damage.column);
+      EXPECT_FALSE(store_->Run(MakeList()).ok());
       Damage(restore);
-      EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+      EXPECT_TRUE(store_->Run(MakeLoad(1)).ok());
     }
   }
 }
 
 TEST_F(DamagedRowsTest, AMissingTransitionIsNoticed) {
   Damage("DELETE FROM transitions WHERE prediction_id = 'p000001' AND sequence = 1");
-  ExpectDamaged(store_->Load("tenant", IdOf(1)).status(), "sequence");
+  ExpectDamaged(store_->Run(MakeLoad(1)).status(), "sequence");
   Damage("DELETE FROM transitions WHERE prediction_id = 'p000001'");
-  const absl::Status none = store_->Load("tenant", IdOf(1)).status();
+  const absl::Status none = store_->Run(MakeLoad(1)).status();
   EXPECT_EQ(core::ReasonOf(none), core::Reason::kLedgerUnavailable);
   EXPECT_THAT(std::string(none.message()), HasSubstr("disagree"));
 }
 
 TEST_F(DamagedRowsTest, AnAttemptWithAnImpossibleResultIsNamedAndNoneOfItsNeighboursIsGuessedAt) {
   Damage("UPDATE attempts SET outcome = 7, start_time = 'x' WHERE prediction_id = 'p000003'");
-  ExpectDamaged(FindAttempt(*store_, "token-3").status(), "start_time");
+  ExpectDamaged(store_->Run(core::AttemptQuery{"token-3"}).status(), "start_time");
   Damage("UPDATE attempts SET start_time = 5 WHERE prediction_id = 'p000003'");
-  ExpectDamaged(FindAttempt(*store_, "token-3").status(), "outcome");
+  ExpectDamaged(store_->Run(core::AttemptQuery{"token-3"}).status(), "outcome");
 }
 
 TEST_F(DamagedRowsTest, AReviewLeavesOutTheAttemptsThatCannotBeReadAndNamesThem) {
@@ -132,15 +130,14 @@ TEST_F(DamagedRowsTest, AReviewLeavesOutTheAttemptsThatCannotBeReadAndNamesThem)
   Make(*store_, 5, {});
   core::Proposal accepted = MakeProposal(5, 1, State::kCreated);
   accepted.attempt_outcome = MakeOutcome(1, core::AttemptResult::kAccepted, "task-5");
-  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, accepted)));
+  ASSERT_TRUE(Is<core::Committed>(store_->Run(accepted)));
   Damage(
       "UPDATE attempts SET number = 4294967297 WHERE prediction_id = 'p000003';"
       "UPDATE attempts SET outcome_time = 'x' WHERE prediction_id = 'p000005'");
-  const core::AttemptReviewQuery all{.started_after = absl::InfinitePast(), .upstream_ids = {}};
-  EXPECT_THAT(DamageOf<absl::StatusOr<core::AttemptReview>>(all),
+  EXPECT_THAT(DamageOf(MakeReview(absl::InfinitePast())),
               ElementsAre(AllOf(HasSubstr("column number"), HasSubstr("p000003")),
                           AllOf(HasSubstr("column outcome_time"), HasSubstr("p000005"))));
-  const absl::StatusOr<core::AttemptReview> review = Review(*store_, absl::InfinitePast());
+  const absl::StatusOr<core::AttemptReview> review = store_->Run(MakeReview(absl::InfinitePast()));
   ASSERT_TRUE(review.ok());
   ASSERT_THAT(review->open, SizeIs(1));
   EXPECT_EQ(review->open[0].prediction_id, IdOf(4));
@@ -153,10 +150,10 @@ TEST_F(DamagedRowsTest, ADamagedPredictionKeepsNoOtherFromBeingTakenOver) {
   Damage(
       "UPDATE predictions SET seed = 'x' WHERE prediction_id = 'p000003';"
       "DELETE FROM attempts WHERE prediction_id = 'p000005'");
-  EXPECT_THAT(DamageOf<absl::StatusOr<std::vector<core::Unfinished>>>(TakeOverRequest{Second(0)}),
+  EXPECT_THAT(DamageOf(core::TakeOverRequest()),
               ElementsAre(AllOf(HasSubstr("column seed"), HasSubstr("p000003")),
                           AllOf(HasSubstr("lost its attempt"), HasSubstr("p000005"))));
-  const auto unfinished = store_->TakeOverUnfinished(Second(0));
+  const auto unfinished = store_->Run(core::TakeOverRequest());
   ASSERT_TRUE(unfinished.ok());
   ASSERT_THAT(*unfinished, SizeIs(1));
   EXPECT_EQ((*unfinished)[0].prediction->id, IdOf(4));
@@ -164,8 +161,7 @@ TEST_F(DamagedRowsTest, ADamagedPredictionKeepsNoOtherFromBeingTakenOver) {
 
 TEST_F(DamagedRowsTest, AnErrorNamesThePredictionThatIsDamaged) {
   Damage("UPDATE predictions SET seed = 'x' WHERE prediction_id = 'p000001'");
-  const Operation load = LoadRequest{.tenant = "tenant", .prediction_id = IdOf(1)};
-  const BatchResult done = store_->Apply({&load, 1});
+  const BatchResult done = store_->Apply(MakeBatch(MakeLoad(1)));
   EXPECT_THAT(done.damage, ElementsAre(HasSubstr("p000001")));
   EXPECT_TRUE(done.commit.ok());
 }
@@ -174,32 +170,32 @@ TEST_F(DamagedRowsTest, ARememberedRejectionThatCannotBeReadIsNotMistakenForAnot
   for (const char* damage : {"rejection_reason = 20", "rejection_reason = 4294967303",
                              "rejection_message = NULL", "rejection_metadata_json = '[]'"}) {
     Damage(absl::StrCat("UPDATE predictions SET ", damage, " WHERE prediction_id = 'p000002'"));
-    ExpectDamaged(Reserve(*store_, MakeReservation(2)).status(), "rejection_");
+    ExpectDamaged(store_->Run(MakeReservation(2)).status(), "rejection_");
   }
 }
 
 TEST_F(DamagedRowsTest, AnOrphanThatCannotBeReadIsNamedAndLeftOut) {
-  ASSERT_TRUE(RecordOrphan(*store_, MakeOrphan(3, "later")).ok());
+  ASSERT_TRUE(store_->Run(MakeOrphan(3, "later")).ok());
   Damage("UPDATE orphans SET found_time = 'x' WHERE prediction_id = 'p000001'");
-  EXPECT_THAT(DamageOf<absl::StatusOr<std::vector<core::Orphan>>>(ListOrphansRequest()),
+  EXPECT_THAT(DamageOf(core::OpenOrphansQuery()),
               ElementsAre(AllOf(HasSubstr("column found_time"), HasSubstr("p000001"))));
-  const auto orphans = ListOrphans(*store_);
+  const auto orphans = store_->Run(core::OpenOrphansQuery());
   ASSERT_TRUE(orphans.ok());
   ASSERT_THAT(*orphans, SizeIs(1));
   EXPECT_EQ((*orphans)[0].upstream_id, "later");
   Damage(
       "UPDATE orphans SET found_time = 5, attempt_number = 4294967297 WHERE upstream_id = 'late'");
-  ExpectDamaged(RecordOrphan(*store_, MakeOrphan(1, "late")).status(), "attempt_number");
+  ExpectDamaged(store_->Run(MakeOrphan(1, "late")).status(), "attempt_number");
 }
 
 TEST_F(DamagedRowsTest, WhatWasLearnedAndCannotBeReadIsNamedAndCanBeReplaced) {
-  ASSERT_TRUE(SaveLearned(*store_, "model", "bytes").ok());
+  ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"model", "bytes"}).ok());
   for (const char* value : {"7", "2.5"}) {
     Damage(absl::StrCat("UPDATE learned SET bytes = ", value));
-    ExpectDamaged(LoadLearned(*store_, "model").status(), "bytes");
+    ExpectDamaged(store_->Run(core::LoadLearnedRequest{"model"}).status(), "bytes");
   }
-  EXPECT_TRUE(SaveLearned(*store_, "model", "new").ok());
-  EXPECT_EQ(*LoadLearned(*store_, "model"), "new");
+  EXPECT_TRUE(store_->Run(core::SaveLearnedRequest{"model", "new"}).ok());
+  EXPECT_EQ(*store_->Run(core::LoadLearnedRequest{"model"}), "new");
 }
 
 }  // namespace

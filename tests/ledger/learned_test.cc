@@ -24,10 +24,10 @@ class LearnedTest : public ::testing::Test {
 };
 
 TEST_F(LearnedTest, OfAModelThatNothingWasSavedOfNothingIsFound) {
-  EXPECT_TRUE(absl::IsNotFound(LoadLearned(*store_, "model").status()));
-  ASSERT_TRUE(SaveLearned(*store_, "model", "bytes").ok());
-  EXPECT_TRUE(absl::IsNotFound(LoadLearned(*store_, "Model").status()));
-  EXPECT_TRUE(absl::IsNotFound(LoadLearned(*store_, "").status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(core::LoadLearnedRequest{"model"}).status()));
+  ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"model", "bytes"}).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(core::LoadLearnedRequest{"Model"}).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(core::LoadLearnedRequest{""}).status()));
 }
 
 TEST_F(LearnedTest, AnyBytesComeBackAsTheyWereSaved) {
@@ -35,36 +35,36 @@ TEST_F(LearnedTest, AnyBytesComeBackAsTheyWereSaved) {
   for (int byte = 0; byte < 256; ++byte) every.push_back(static_cast<char>(byte));
   const std::string cases[] = {every, "", std::string(5000, '\0')};
   for (const std::string& bytes : cases) {
-    ASSERT_TRUE(SaveLearned(*store_, "model", bytes).ok());
-    const auto loaded = LoadLearned(*store_, "model");
+    ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"model", bytes}).ok());
+    const auto loaded = store_->Run(core::LoadLearnedRequest{"model"});
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     EXPECT_EQ(*loaded, bytes);
   }
 }
 
 TEST_F(LearnedTest, WhatIsSavedLaterTakesItsPlaceAndNoOtherModels) {
-  ASSERT_TRUE(SaveLearned(*store_, "one", "old").ok());
-  ASSERT_TRUE(SaveLearned(*store_, "two", "other").ok());
-  ASSERT_TRUE(SaveLearned(*store_, "one", "new").ok());
-  EXPECT_EQ(*LoadLearned(*store_, "one"), "new");
-  EXPECT_EQ(*LoadLearned(*store_, "two"), "other");
+  ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"one", "old"}).ok());
+  ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"two", "other"}).ok());
+  ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"one", "new"}).ok());
+  EXPECT_EQ(*store_->Run(core::LoadLearnedRequest{"one"}), "new");
+  EXPECT_EQ(*store_->Run(core::LoadLearnedRequest{"two"}), "other");
 }
 
 TEST_F(LearnedTest, ItIsThereAfterAReopen) {
-  ASSERT_TRUE(SaveLearned(*store_, "model", "bytes").ok());
+  ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"model", "bytes"}).ok());
   store_.reset();
   store_ = OpenStore(path_);
   ASSERT_NE(store_, nullptr);
-  EXPECT_EQ(*LoadLearned(*store_, "model"), "bytes");
+  EXPECT_EQ(*store_->Run(core::LoadLearnedRequest{"model"}), "bytes");
 }
 
 TEST_F(LearnedTest, ASaveThatTheDiskRefusesIsAnErrorAndWhatWasThereStays) {
-  ASSERT_TRUE(SaveLearned(*store_, "model", "old").ok());
+  ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"model", "old"}).ok());
   SetFault(Fault::kDiskFull);
-  const absl::Status full = SaveLearned(*store_, "model", "new");
+  const absl::Status full = store_->Run(core::SaveLearnedRequest{"model", "new"}).status();
   EXPECT_EQ(core::ReasonOf(full), core::Reason::kLedgerUnavailable) << full;
   SetFault(Fault::kNone);
-  EXPECT_EQ(*LoadLearned(*store_, "model"), "old");
+  EXPECT_EQ(*store_->Run(core::LoadLearnedRequest{"model"}), "old");
 }
 
 }  // namespace

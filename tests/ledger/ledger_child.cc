@@ -5,7 +5,6 @@
 
 #include <cstdio>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/ledger/store.h"
@@ -22,13 +21,13 @@ void Print(const std::string& text) {
 void WriteUntilKilled(Store& store) {
   constexpr int kBatch = 4;
   for (int first = 1;; first += kBatch) {
-    std::vector<Operation> reservations;
-    std::vector<Operation> proposals;
+    Batch reservations;
+    Batch proposals;
     std::string reserved;
     std::string created;
     for (int number = first; number < first + kBatch; ++number) {
-      reservations.push_back(MakeReservation(number));
-      proposals.push_back(MakeProposal(number, 1, core::State::kCreated));
+      reservations.push_back(core::MakeLedgerCall(MakeReservation(number)));
+      proposals.push_back(core::MakeLedgerCall(MakeProposal(number, 1, core::State::kCreated)));
       absl::StrAppend(&reserved, "1 ", number, "\n");
       absl::StrAppend(&created, "2 ", number, "\n");
     }

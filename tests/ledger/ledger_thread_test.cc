@@ -27,14 +27,13 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 // The loop: runs what is posted when the test says so, on the test's thread.
-class TestLoop final : public core::Executor, public core::Clock {
+class TestLoop final : public core::Executor {
  public:
   void Post(absl::AnyInvocable<void() &&> work) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     work_.push_back(std::move(work));
     has_work_.notify_one();
   }
-  absl::Time Now() const override { return Second(1000); }
 
   // Runs posted work, one at a time, until `count` items have run; false after a minute without any.
   bool Run(size_t count) {
@@ -112,7 +111,7 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
  protected:
   LedgerThreadTest() {
     RegisterFaultVfs();
-    ledger_ = std::make_unique<LedgerThread>(OpenStore(path_, kFaultVfs), loop_, loop_, events_);
+    ledger_ = std::make_unique<LedgerThread>(OpenStore(path_, kFaultVfs), loop_, events_);
     ledger_->set_commit_observer(this);
   }
   ~LedgerThreadTest() override { SetFault(Fault::kNone); }
@@ -123,27 +122,24 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
 
   // Each logs what it came to.
   void Reserve(int number) {
-    ledger_->Reserve(
-        MakeReservation(number), [this, number](absl::StatusOr<core::ReserveResult> result) {
-          const bool reserved = Is<core::Reserved>(result);
-          log_.push_back(absl::StrCat(reserved ? "reserved " : "not reserved ", number));
-          last_status_ = result.status();
-        });
+    ledger_->Call(MakeReservation(number), [this, number](const auto& result) {
+      const bool reserved = Is<core::Reserved>(result);
+      log_.push_back(absl::StrCat(reserved ? "reserved " : "not reserved ", number));
+      last_status_ = result.status();
+    });
   }
   void Propose(int number, int64_t sequence, State state) {
-    ledger_->Propose(
-        MakeProposal(number, sequence, state),
-        [this, number](absl::StatusOr<core::ProposeResult> result) {
-          const bool committed = Is<core::Committed>(result);
-          log_.push_back(absl::StrCat(committed ? "proposed " : "not proposed ", number));
-          last_status_ = result.status();
-        });
+    ledger_->Call(MakeProposal(number, sequence, state), [this, number](const auto& result) {
+      const bool committed = Is<core::Committed>(result);
+      log_.push_back(absl::StrCat(committed ? "proposed " : "not proposed ", number));
+      last_status_ = result.status();
+    });
   }
   // Larger than a backup's step takes.
   void ReserveLarge(int number) {
     core::Reservation reservation = MakeReservation(number);
     reservation.prediction.input.prompt = std::string(20'000, 'p');
-    ledger_->Reserve(std::move(reservation), [this](absl::StatusOr<core::ReserveResult> result) {
+    ledger_->Call(std::move(reservation), [this](const auto& result) {
       log_.push_back(Is<core::Reserved>(result) ? "reserved" : "not reserved");
     });
   }
@@ -154,7 +150,7 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
     });
   }
   void Load(int number) {
-    ledger_->Load("tenant", IdOf(number), [this](absl::StatusOr<core::StoredPrediction> stored) {
+    ledger_->Call(MakeLoad(number), [this](const auto& stored) {
       log_.push_back(stored.ok() ? absl::StrCat("loaded ", stored->transitions.size())
                                  : "not loaded");
       last_status_ = stored.status();
@@ -188,38 +184,34 @@ TEST_F(LedgerThreadTest, EveryOperationOfThePortIsAnswered) {
   Reserve(1);
   Reserve(2);
   Propose(2, 1, State::kCreated);
-  ledger_->Reject(MakeReject(1, std::nullopt), [this](absl::Status status) {
+  ledger_->Call(MakeReject(1, std::nullopt), [this](const auto& status) {
     log_.push_back(status.ok() ? "rejected" : "not rejected");
   });
-  core::ListQuery query;
-  query.tenant = "tenant";
-  ledger_->List(query, [this](absl::StatusOr<core::ListPage> page) {
+  ledger_->Call(MakeList(), [this](const auto& page) {
     log_.push_back(absl::StrCat("listed ", page.ok() ? page->predictions.size() : 0));
   });
-  ledger_->TakeOverUnfinished([this](absl::StatusOr<std::vector<core::Unfinished>> unfinished) {
+  ledger_->Call(core::TakeOverRequest(), [this](const auto& unfinished) {
     log_.push_back(absl::StrCat("took over ", unfinished.ok() ? unfinished->size() : 0));
   });
-  ledger_->RecordOrphan(MakeOrphan(1, "late"), [this](absl::StatusOr<core::OrphanResult> result) {
+  ledger_->Call(MakeOrphan(1, "late"), [this](const auto& result) {
     log_.push_back(result.ok() && result->news ? "orphan" : "no orphan");
   });
-  ledger_->ListOrphans([this](absl::StatusOr<std::vector<core::Orphan>> orphans) {
+  ledger_->Call(core::OpenOrphansQuery(), [this](const auto& orphans) {
     log_.push_back(absl::StrCat("orphans ", orphans.ok() ? orphans->size() : 0));
   });
-  ledger_->ReviewAttempts(
-      {.started_after = Second(0), .upstream_ids = {"late", "other"}},
-      [this](absl::StatusOr<core::AttemptReview> review) {
-        log_.push_back(absl::StrCat("open ", review->open.size(), " bound ", review->bound.size()));
-      });
-  ledger_->FindAttempt("token-1", [this](absl::StatusOr<core::StoredAttempt> attempt) {
+  ledger_->Call(MakeReview(Second(0), {"late", "other"}), [this](const auto& review) {
+    log_.push_back(absl::StrCat("open ", review->open.size(), " bound ", review->bound.size()));
+  });
+  ledger_->Call(core::AttemptQuery{"token-1"}, [this](const auto& attempt) {
     log_.push_back(absl::StrCat("found ", attempt.ok() ? attempt->prediction_id : "none"));
   });
-  ledger_->Prune(Second(100), 5, [this](absl::StatusOr<int> forgotten) {
+  ledger_->Call(core::PruneRequest{Second(100), 5}, [this](const auto& forgotten) {
     log_.push_back(absl::StrCat("forgot ", forgotten.ok() ? *forgotten : -1));
   });
-  ledger_->SaveLearned("model", "bytes", [this](absl::Status status) {
+  ledger_->Call(core::SaveLearnedRequest{"model", "bytes"}, [this](const auto& status) {
     log_.push_back(status.ok() ? "saved" : "not saved");
   });
-  ledger_->LoadLearned("model", [this](absl::StatusOr<std::string> bytes) {
+  ledger_->Call(core::LoadLearnedRequest{"model"}, [this](const auto& bytes) {
     log_.push_back(absl::StrCat("learned ", bytes.ok() ? *bytes : "nothing"));
   });
   ASSERT_TRUE(loop_.Run(13));
@@ -256,11 +248,10 @@ TEST_F(LedgerThreadTest, OperationsPostedByManyThreadsKeepEachThreadsOrder) {
   for (int thread = 0; thread < kThreads; ++thread) {
     threads.emplace_back([&, thread] {
       for (int i = 0; i < kEach; ++i) {
-        ledger_->Reserve(MakeReservation(thread * kEach + i),
-                         [&done, thread, i](absl::StatusOr<core::ReserveResult> result) {
-                           EXPECT_TRUE(Is<core::Reserved>(result));
-                           done[static_cast<size_t>(thread)].push_back(i);
-                         });
+        ledger_->Call(MakeReservation(thread * kEach + i), [&done, thread, i](const auto& result) {
+          EXPECT_TRUE(Is<core::Reserved>(result));
+          done[static_cast<size_t>(thread)].push_back(i);
+        });
       }
     });
   }
@@ -278,7 +269,7 @@ TEST_F(LedgerThreadTest, StopFinishesWhatIsQueuedAndLetsGoOfTheFile) {
   EXPECT_EQ(loop_.waiting(), 300u);
   ASSERT_TRUE(loop_.Run(300));
   EXPECT_EQ(log_.back(), "reserved 300");
-  EXPECT_TRUE(OpenStore(path_)->Load("tenant", IdOf(300)).ok());
+  EXPECT_TRUE(OpenStore(path_)->Run(MakeLoad(300)).ok());
 }
 
 TEST_F(LedgerThreadTest, AfterStopEverythingCompletesWithLedgerUnavailable) {
@@ -286,9 +277,9 @@ TEST_F(LedgerThreadTest, AfterStopEverythingCompletesWithLedgerUnavailable) {
   ledger_->Stop();
   Reserve(1);
   Load(1);
-  ledger_->SaveLearned("model", "bytes", [this](absl::Status status) {
+  ledger_->Call(core::SaveLearnedRequest{"model", "bytes"}, [this](const auto& saved) {
     log_.push_back("not saved");
-    last_status_ = status;
+    last_status_ = saved.status();
   });
   EXPECT_THAT(log_, IsEmpty());
   ASSERT_TRUE(loop_.Run(3));
@@ -332,9 +323,9 @@ TEST_F(LedgerThreadTest, ADamagedRowIsReportedOnceHoweverOftenItIsRead) {
   ASSERT_TRUE(loop_.Run(1));
   ledger_->Stop();
   ExecuteSql(path_, "UPDATE predictions SET seed = 'x'");
-  ledger_ = std::make_unique<LedgerThread>(OpenStore(path_, kFaultVfs), loop_, loop_, events_);
+  ledger_ = std::make_unique<LedgerThread>(OpenStore(path_, kFaultVfs), loop_, events_);
   for (int i = 0; i < 3; ++i) {
-    ledger_->Load("tenant", IdOf(1), [](absl::StatusOr<core::StoredPrediction> loaded) {
+    ledger_->Call(MakeLoad(1), [](const auto& loaded) {
       EXPECT_EQ(core::ReasonOf(loaded.status()), core::Reason::kLedgerUnavailable);
     });
     ASSERT_TRUE(loop_.Run(1));
@@ -364,8 +355,8 @@ TEST_F(LedgerThreadTest, CommitsGoOnDuringABackupThatHasEverythingFromBeforeIt) 
   EXPECT_EQ(log_[601], "backed up") << last_status_;
 
   const std::unique_ptr<Store> restored = OpenStore(copy);
-  for (int i = 1; i <= 256; ++i) EXPECT_TRUE(restored->Load("tenant", IdOf(i)).ok()) << i;
-  EXPECT_TRUE(restored->Load("tenant", IdOf(1000)).ok());
+  for (int i = 1; i <= 256; ++i) EXPECT_TRUE(restored->Run(MakeLoad(i)).ok()) << i;
+  EXPECT_TRUE(restored->Run(MakeLoad(1000)).ok());
 }
 
 TEST_F(LedgerThreadTest, BackupsOfAnIdleLedgerAreMadeOneAfterTheOther) {
@@ -377,8 +368,8 @@ TEST_F(LedgerThreadTest, BackupsOfAnIdleLedgerAreMadeOneAfterTheOther) {
   Backup(folder_.File("two.db"));
   ASSERT_TRUE(loop_.Run(3));
   EXPECT_THAT(log_, ElementsAre("backed up", "not backed up", "backed up"));
-  EXPECT_TRUE(OpenStore(folder_.File("one.db"))->Load("tenant", IdOf(1)).ok());
-  EXPECT_TRUE(OpenStore(folder_.File("two.db"))->Load("tenant", IdOf(1)).ok());
+  EXPECT_TRUE(OpenStore(folder_.File("one.db"))->Run(MakeLoad(1)).ok());
+  EXPECT_TRUE(OpenStore(folder_.File("two.db"))->Run(MakeLoad(1)).ok());
 }
 
 TEST_F(LedgerThreadTest, TroubleDuringABackupFailsItAndLeavesNoFile) {

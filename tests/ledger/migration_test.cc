@@ -58,13 +58,13 @@ class MigrationTest : public ::testing::Test {
         {13, State::kSubmitting},
     };
     for (const auto& [number, state] : states) {
-      const auto stored = store.Load("tenant", IdOf(number));
+      const auto stored = store.Run(MakeLoad(number));
       ASSERT_TRUE(stored.ok()) << number << " " << stored.status();
       EXPECT_EQ(stored->transitions.back().state, state) << number;
       EXPECT_EQ(stored->initial.request_id, absl::StrCat("request-", number));
       EXPECT_THAT(stored->initial.recovered_outputs, IsEmpty());
     }
-    EXPECT_TRUE(store.Load("other", IdOf(14)).ok());
+    EXPECT_TRUE(store.Run(MakeLoad(14, "other")).ok());
   }
 
   TemporaryFolder folder_;
@@ -81,7 +81,7 @@ TEST_P(OldLedgerTest, EverythingInItIsThere) {
   ASSERT_NE(store, nullptr);
   ExpectEverythingThere(*store);
 
-  const auto full = store->Load("tenant", IdOf(5));
+  const auto full = store->Run(MakeLoad(5));
   EXPECT_EQ(full->initial.input.prompt, "a \"quoted\" prompt,\ntwo lines, \xc3\xa4");
   EXPECT_EQ(full->initial.input.aspect_ratio, core::AspectRatio::k9x21);
   EXPECT_EQ(full->initial.input.seed, 5);
@@ -91,17 +91,17 @@ TEST_P(OldLedgerTest, EverythingInItIsThere) {
   EXPECT_EQ(full->transitions[1].upstream_create_time, Second(5));
   EXPECT_EQ(full->transitions[2].upstream_status, "processing");
 
-  const auto completed = store->Load("tenant", IdOf(6));
+  const auto completed = store->Run(MakeLoad(6));
   const std::vector<core::Output> outputs = {{"https://cdn.example/6.mp4", false},
                                              {"https://cdn.example/6b.mp4", std::nullopt}};
   EXPECT_EQ(completed->transitions.back().outputs, outputs);
   EXPECT_EQ(completed->transitions.back().inference_time, absl::Milliseconds(12345));
 
-  const auto failed = store->Load("tenant", IdOf(7));
+  const auto failed = store->Run(MakeLoad(7));
   EXPECT_EQ(failed->transitions.back().failure,
             (core::Failure{core::FailureCode::kModerated, "not shown", 1200, true}));
 
-  const auto orphans = ListOrphans(*store);
+  const auto orphans = store->Run(core::OpenOrphansQuery());
   ASSERT_TRUE(orphans.ok()) << orphans.status();
   ASSERT_THAT(*orphans, SizeIs(GetParam() == 1 ? 0 : 1));
   if (!orphans->empty()) {
@@ -113,29 +113,28 @@ TEST_P(OldLedgerTest, ItIsWorkedOnLikeAnyOther) {
   const std::unique_ptr<Store> store = OpenStore(OldLedger("ledger.db", GetParam()));
   ASSERT_NE(store, nullptr);
   // Request ids are remembered, rejections too.
-  EXPECT_TRUE(Is<core::ReserveExisting>(Reserve(*store, MakeReservation(4))));
-  const auto remembered = Reserve(*store, MakeReservation(11));
+  EXPECT_TRUE(Is<core::ReserveExisting>(store->Run(MakeReservation(4))));
+  const auto remembered = store->Run(MakeReservation(11));
   ASSERT_TRUE(Is<core::ReserveRemembered>(remembered));
   EXPECT_EQ(std::get<core::ReserveRemembered>(*remembered).rejection.message, "prompt refused");
   core::Reservation freed = MakeReservation(20);
   freed.prediction.request_id = "request-12";
-  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store, freed)));
+  EXPECT_TRUE(Is<core::Reserved>(store->Run(freed)));
 
-  const auto unfinished = store->TakeOverUnfinished(Second(100));
+  const auto unfinished = store->Run(core::TakeOverRequest());
   ASSERT_TRUE(unfinished.ok()) << unfinished.status();
   ASSERT_THAT(*unfinished, SizeIs(8));  // 14, 1 to 5, 13 and 20
   EXPECT_EQ((*unfinished)[6].prediction->id, IdOf(13));
   EXPECT_EQ((*unfinished)[6].last_attempt.number, 2);
 
-  core::ListQuery query;
-  query.tenant = "tenant";
+  core::ListQuery query = MakeList();
   query.labels = {{"team", "films"}};
-  EXPECT_THAT(store->List(query)->predictions, SizeIs(1));
+  EXPECT_THAT(store->Run(query)->predictions, SizeIs(1));
   query.labels = {};
   query.states = {State::kCompleted, State::kUnresolved};
-  EXPECT_THAT(store->List(query)->predictions, SizeIs(2));
+  EXPECT_THAT(store->Run(query)->predictions, SizeIs(2));
 
-  const auto review = Review(*store, Second(0), {"upstream-4", "upstream-99"});
+  const auto review = store->Run(MakeReview(Second(0), {"upstream-4", "upstream-99"}));
   ASSERT_TRUE(review.ok()) << review.status();
   std::vector<std::string> open;
   for (const core::StoredAttempt& attempt : review->open) open.push_back(attempt.attempt.token);
@@ -147,18 +146,18 @@ TEST_P(OldLedgerTest, ItIsWorkedOnLikeAnyOther) {
   core::Proposal resolved = MakeProposal(3, 2, State::kCreated);
   resolved.transition.upstream_id = "upstream-3";
   resolved.attempt_outcome = MakeOutcome(1, AttemptResult::kAccepted, "upstream-3");
-  EXPECT_TRUE(Is<core::Committed>(Propose(*store, resolved)));
-  EXPECT_TRUE(Is<core::Committed>(Propose(*store, MakeProposal(5, 3, State::kCompleted))));
+  EXPECT_TRUE(Is<core::Committed>(store->Run(resolved)));
+  EXPECT_TRUE(Is<core::Committed>(store->Run(MakeProposal(5, 3, State::kCompleted))));
 
   core::OrphanRecord orphan = MakeOrphan(12, "late");
   orphan.outputs = {{"https://cdn.example/late.mp4", std::nullopt}};
-  EXPECT_TRUE(RecordOrphan(*store, orphan)->news);
-  EXPECT_EQ(store->Load("tenant", IdOf(12))->initial.recovered_outputs, orphan.outputs);
-  EXPECT_EQ(*Prune(*store, Second(1000), 100), 8);  // 5 to 12
+  EXPECT_TRUE(store->Run(orphan)->news);
+  EXPECT_EQ(store->Run(MakeLoad(12))->initial.recovered_outputs, orphan.outputs);
+  EXPECT_EQ(*store->Run(core::PruneRequest{Second(1000), 100}), 8);  // 5 to 12
 
-  EXPECT_TRUE(absl::IsNotFound(LoadLearned(*store, "model").status()));
-  EXPECT_TRUE(SaveLearned(*store, "model", "bytes").ok());
-  EXPECT_EQ(*LoadLearned(*store, "model"), "bytes");
+  EXPECT_TRUE(absl::IsNotFound(store->Run(core::LoadLearnedRequest{"model"}).status()));
+  EXPECT_TRUE(store->Run(core::SaveLearnedRequest{"model", "bytes"}).ok());
+  EXPECT_EQ(*store->Run(core::LoadLearnedRequest{"model"}), "bytes");
 }
 
 TEST_P(OldLedgerTest, ItHasTheSchemaOfANewOne) {

@@ -52,97 +52,106 @@ TEST_P(StoreWriteFaultTest, WritesFailReadsGoOnAndAllHealsWithTheDisk) {
   SetFault(GetParam());
   const bool reads_go_on = ReadsGoOnIn(GetParam());
   for (int round = 0; round < 3; ++round) {
-    ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
-    ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
-    ExpectLedgerUnavailable(Reject(*store_, MakeReject(9, std::nullopt)));
-    ExpectLedgerUnavailable(RecordOrphan(*store_, MakeOrphan(1, "lost")).status());
-    ExpectLedgerUnavailable(Prune(*store_, Second(100), 10).status());
-    ExpectLedgerUnavailable(store_->TakeOverUnfinished(Second(1)).status());
-    EXPECT_EQ(store_->Load("tenant", IdOf(1)).ok(), reads_go_on);
-    core::ListQuery query;
-    query.tenant = "tenant";
-    EXPECT_EQ(store_->List(query).ok(), reads_go_on);
-    EXPECT_EQ(Review(*store_, Second(0)).ok(), reads_go_on);
-    EXPECT_EQ(FindAttempt(*store_, "token-1").ok(), reads_go_on);
-    EXPECT_EQ(ListOrphans(*store_).ok(), reads_go_on);
+    ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());
+    ExpectLedgerUnavailable(store_->Run(MakeProposal(1, 2, State::kProcessing)).status());
+    ExpectLedgerUnavailable(store_->Run(MakeReject(9, std::nullopt)).status());
+    ExpectLedgerUnavailable(store_->Run(MakeOrphan(1, "lost")).status());
+    ExpectLedgerUnavailable(store_->Run(core::PruneRequest{Second(100), 10}).status());
+    EXPECT_EQ(store_->Run(MakeLoad(1)).ok(), reads_go_on);
+    EXPECT_EQ(store_->Run(MakeList()).ok(), reads_go_on);
+    EXPECT_EQ(store_->Run(MakeReview(Second(0))).ok(), reads_go_on);
+    EXPECT_EQ(store_->Run(core::AttemptQuery{"token-1"}).ok(), reads_go_on);
+    EXPECT_EQ(store_->Run(core::OpenOrphansQuery()).ok(), reads_go_on);
   }
   SetFault(Fault::kNone);
-  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(3))));
-  EXPECT_EQ(store_->Load("tenant", IdOf(1))->initial.id, IdOf(1));
+  EXPECT_TRUE(Is<core::Reserved>(store_->Run(MakeReservation(3))));
+  EXPECT_EQ(store_->Run(MakeLoad(1))->initial.id, IdOf(1));
   store_.reset();
-  EXPECT_TRUE(OpenStore(path_)->Load("tenant", IdOf(3)).ok());
+  EXPECT_TRUE(OpenStore(path_)->Run(MakeLoad(3)).ok());
+}
+
+TEST_P(StoreWriteFaultTest, NothingIsTakenOverThatCannotBeWritten) {
+  store_.reset();
+  store_ = OpenStore(path_, kFaultVfs);
+  SetFault(GetParam());
+  for (int round = 0; round < 3; ++round) {
+    ExpectLedgerUnavailable(store_->Run(core::TakeOverRequest()).status());
+  }
+  SetFault(Fault::kNone);
+  EXPECT_THAT(*store_->Run(core::TakeOverRequest()), SizeIs(1));
+  EXPECT_TRUE(Is<core::Committed>(store_->Run(MakeProposal(1, 2, State::kProcessing))));
 }
 
 TEST_P(StoreWriteFaultTest, AFailedBatchFailsAllItsWritesAndAnswersItsReadsAfresh) {
   SetFault(GetParam());
-  const std::vector<Operation> batch = {MakeProposal(1, 2, State::kProcessing), MakeReservation(2),
-                                        LoadRequest{"tenant", IdOf(1)}, MakeReservation(3)};
-  const BatchResult done = store_->Apply(batch);
-  EXPECT_FALSE(done.commit.ok());
-  ExpectLedgerUnavailable(std::get<1>(done.results[0]).status());
-  ExpectLedgerUnavailable(std::get<0>(done.results[1]).status());
-  ExpectLedgerUnavailable(std::get<0>(done.results[3]).status());
+  const Batch batch = MakeBatch(MakeProposal(1, 2, State::kProcessing), MakeReservation(2),
+                                MakeLoad(1), MakeReservation(3));
+  EXPECT_FALSE(store_->Apply(batch).commit.ok());
+  ExpectLedgerUnavailable(AnswerIn<core::Proposal>(batch, 0).status());
+  ExpectLedgerUnavailable(AnswerIn<core::Reservation>(batch, 1).status());
+  ExpectLedgerUnavailable(AnswerIn<core::Reservation>(batch, 3).status());
+  const auto& loaded = AnswerIn<core::LoadRequest>(batch, 2);
   if (!ReadsGoOnIn(GetParam())) {
-    ExpectLedgerUnavailable(std::get<3>(done.results[2]).status());
+    ExpectLedgerUnavailable(loaded.status());
     return;
   }
-  ASSERT_TRUE(std::get<3>(done.results[2]).ok());
-  const size_t shown = std::get<3>(done.results[2])->transitions.size();
+  ASSERT_TRUE(loaded.ok());
+  const size_t shown = loaded->transitions.size();
   SetFault(Fault::kNone);
   // Whatever was shown is what the file holds: never less.
-  EXPECT_THAT(store_->Load("tenant", IdOf(1))->transitions, SizeIs(shown));
+  EXPECT_THAT(store_->Run(MakeLoad(1))->transitions, SizeIs(shown));
 }
 
 TEST_F(StoreFaultTest, AFailedCommitMayBeThereAfterAllAndTheStoreKnowsAfterReopening) {
   SetFault(Fault::kSyncError);
-  ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
-  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());  // never tried
+  ExpectLedgerUnavailable(store_->Run(MakeProposal(1, 2, State::kProcessing)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());  // never tried
   SetFault(Fault::kNone);
-  EXPECT_THAT(store_->Load("tenant", IdOf(1))->transitions, SizeIs(3));
-  const auto again = Propose(*store_, MakeProposal(1, 2, State::kProcessing));
+  EXPECT_THAT(store_->Run(MakeLoad(1))->transitions, SizeIs(3));
+  const auto again = store_->Run(MakeProposal(1, 2, State::kProcessing));
   ASSERT_TRUE(Is<core::ProposalConflict>(again));
   EXPECT_EQ(std::get<core::ProposalConflict>(*again).current->sequence, 3);
-  EXPECT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 3, State::kCompleted))));
-  EXPECT_TRUE(absl::IsNotFound(store_->Load("tenant", IdOf(2)).status()));
+  EXPECT_TRUE(Is<core::Committed>(store_->Run(MakeProposal(1, 3, State::kCompleted))));
+  EXPECT_TRUE(absl::IsNotFound(store_->Run(MakeLoad(2)).status()));
 }
 
 TEST_F(StoreFaultTest, ACommitThatWroteNothingLeavesNothing) {
   SetFault(Fault::kDiskFull);
-  ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeProposal(1, 2, State::kProcessing)).status());
   SetFault(Fault::kNone);
-  EXPECT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 2, State::kProcessing))));
+  EXPECT_TRUE(Is<core::Committed>(store_->Run(MakeProposal(1, 2, State::kProcessing))));
 }
 
 TEST_F(StoreFaultTest, ADeadDiskFailsEverythingUntilItComesBack) {
   SetFault(Fault::kDead);
-  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
-  ExpectLedgerUnavailable(store_->Load("tenant", IdOf(1)).status());
-  ExpectLedgerUnavailable(store_->TakeOverUnfinished(Second(1)).status());
-  ExpectLedgerUnavailable(Prune(*store_, Second(1), 1).status());
+  ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeLoad(1)).status());
+  ExpectLedgerUnavailable(store_->Run(core::TakeOverRequest()).status());
+  ExpectLedgerUnavailable(store_->Run(core::PruneRequest{Second(1), 1}).status());
   SetFault(Fault::kNone);
-  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
-  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
+  EXPECT_TRUE(store_->Run(MakeLoad(1)).ok());
+  EXPECT_TRUE(Is<core::Reserved>(store_->Run(MakeReservation(2))));
 }
 
 TEST_F(StoreFaultTest, ADiskThatGivesBackOtherBytesFailsEverythingUntilItGivesTheRightOnes) {
   store_.reset();
   store_ = OpenStore(path_, kFaultVfs);  // with little in its cache
-  ASSERT_TRUE(store_->TakeOverUnfinished(Second(1)).ok());
+  ASSERT_TRUE(store_->Run(core::TakeOverRequest()).ok());
   store_.reset();
   store_ = OpenStore(path_, kFaultVfs);
   SetFault(Fault::kGarbage);
   for (int round = 0; round < 3; ++round) {
-    ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
-    ExpectLedgerUnavailable(store_->Load("tenant", IdOf(1)).status());
+    ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());
+    ExpectLedgerUnavailable(store_->Run(MakeLoad(1)).status());
   }
   SetFault(Fault::kNone);
-  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
-  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
+  EXPECT_TRUE(store_->Run(MakeLoad(1)).ok());
+  EXPECT_TRUE(Is<core::Reserved>(store_->Run(MakeReservation(2))));
 }
 
 TEST_F(StoreFaultTest, ALedgerThatAnotherProcessLooksIntoWorksAgainOnceThatIsDone) {
   SetFault(Fault::kDiskFull);
-  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());  // closes the file
+  ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());  // closes the file
   SetFault(Fault::kNone);
   sqlite3* other = nullptr;
   ASSERT_EQ(sqlite3_open(path_.c_str(), &other), SQLITE_OK);
@@ -150,53 +159,53 @@ TEST_F(StoreFaultTest, ALedgerThatAnotherProcessLooksIntoWorksAgainOnceThatIsDon
                          nullptr, nullptr),
             SQLITE_OK);
   for (int round = 0; round < 3; ++round) {
-    const absl::Status locked = Reserve(*store_, MakeReservation(2)).status();
+    const absl::Status locked = store_->Run(MakeReservation(2)).status();
     ExpectLedgerUnavailable(locked);
     EXPECT_THAT(std::string(locked.message()), HasSubstr("locked"));
-    ExpectLedgerUnavailable(store_->Load("tenant", IdOf(1)).status());
+    ExpectLedgerUnavailable(store_->Run(MakeLoad(1)).status());
   }
   sqlite3_close(other);
-  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
-  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
+  EXPECT_TRUE(store_->Run(MakeLoad(1)).ok());
+  EXPECT_TRUE(Is<core::Reserved>(store_->Run(MakeReservation(2))));
 }
 
 TEST_F(StoreFaultTest, AFileThatIsMovedAwayAndBackWhileClosedIsFoundAgain) {
   SetFault(Fault::kDead);
-  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());
   SetFault(Fault::kNone);
   const std::string away = folder_.File("away");
   std::filesystem::rename(path_, away);
-  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());
   EXPECT_FALSE(std::filesystem::exists(path_));  // no empty ledger takes its place
   std::filesystem::rename(away, path_);
-  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store_, MakeReservation(2))));
-  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
+  EXPECT_TRUE(Is<core::Reserved>(store_->Run(MakeReservation(2))));
+  EXPECT_TRUE(store_->Run(MakeLoad(1)).ok());
 }
 
 TEST_F(StoreFaultTest, TroubleDoesNotStartANewEpochOfItsOwn) {
   SetFault(Fault::kDiskFull);
-  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());
   SetFault(Fault::kNone);
   // Still ours without being taken over again.
-  EXPECT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 2, State::kProcessing))));
+  EXPECT_TRUE(Is<core::Committed>(store_->Run(MakeProposal(1, 2, State::kProcessing))));
 }
 
 TEST_F(StoreFaultTest, ALedgerThatAnotherProcessTookWhileItWasClosedStaysLost) {
   SetFault(Fault::kDead);
-  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());
   SetFault(Fault::kNone);
   OpenStore(path_);
-  ExpectLedgerUnavailable(Reserve(*store_, MakeReservation(2)).status());
-  ExpectLedgerUnavailable(Propose(*store_, MakeProposal(1, 2, State::kProcessing)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeReservation(2)).status());
+  ExpectLedgerUnavailable(store_->Run(MakeProposal(1, 2, State::kProcessing)).status());
 }
 
 TEST_F(StoreFaultTest, PruningThatFailsDeletesNothing) {
-  ASSERT_TRUE(Is<core::Committed>(Propose(*store_, MakeProposal(1, 2, State::kCompleted))));
+  ASSERT_TRUE(Is<core::Committed>(store_->Run(MakeProposal(1, 2, State::kCompleted))));
   SetFault(Fault::kDiskFull);
-  ExpectLedgerUnavailable(Prune(*store_, Second(100), 10).status());
+  ExpectLedgerUnavailable(store_->Run(core::PruneRequest{Second(100), 10}).status());
   SetFault(Fault::kNone);
-  EXPECT_TRUE(store_->Load("tenant", IdOf(1)).ok());
-  EXPECT_EQ(*Prune(*store_, Second(100), 10), 1);
+  EXPECT_TRUE(store_->Run(MakeLoad(1)).ok());
+  EXPECT_EQ(*store_->Run(core::PruneRequest{Second(100), 10}), 1);
 }
 
 }  // namespace

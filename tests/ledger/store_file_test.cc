@@ -114,7 +114,7 @@ TEST_F(StoreFileTest, ASecondStoreInTheSameProcessIsRefusedAndTheFirstKeepsItsLo
     EXPECT_TRUE(absl::IsFailedPrecondition(second)) << second;
     EXPECT_EQ(second.message(), "ledger " + path_ + " is in use by another process");
   }
-  EXPECT_TRUE(Is<core::Reserved>(Reserve(*store, MakeReservation(1))));
+  EXPECT_TRUE(Is<core::Reserved>(store->Run(MakeReservation(1))));
 }
 
 TEST_F(StoreFileTest, ASecondProcessIsRefusedUntilTheFirstIsGone) {
@@ -202,7 +202,7 @@ TEST_F(StoreFileTest, ADamagedPageFailsWhatNeedsItWithoutEndingTheProcess) {
   }
   int failed = 0;
   for (int i = 1; i <= 200; ++i) {
-    const absl::Status status = (*store)->Load("tenant", IdOf(i)).status();
+    const absl::Status status = (*store)->Run(MakeLoad(i)).status();
     if (core::ReasonOf(status) == core::Reason::kLedgerUnavailable) ++failed;
   }
   EXPECT_GT(failed, 0);
@@ -227,11 +227,11 @@ TEST_F(StoreFileTest, NothingAcknowledgedIsLostWhenTheProcessIsKilled) {
     }
     const std::unique_ptr<Store> store = OpenStore(path);
     for (const auto& [number, transitions] : acknowledged) {
-      const auto stored = store->Load("tenant", IdOf(number));
+      const auto stored = store->Run(MakeLoad(number));
       ASSERT_TRUE(stored.ok()) << number << stored.status();
       EXPECT_GE(stored->transitions.size(), transitions) << number;
     }
-    const auto unfinished = store->TakeOverUnfinished(Second(0));
+    const auto unfinished = store->Run(core::TakeOverRequest());
     ASSERT_TRUE(unfinished.ok());
     EXPECT_GE(unfinished->size(), acknowledged.size());
     // A batch is there whole or not at all.
