@@ -1,9 +1,7 @@
 #include "server/ledger/ledger_thread.h"
 
 #include <algorithm>
-#include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -17,51 +15,14 @@
 #include "tests/ledger/fault_vfs.h"
 #include "tests/ledger/ledger_testing.h"
 #include "tests/ledger/sql_testing.h"
+#include "tests/ledger/test_loop.h"
 
 namespace dreamgate::ledger {
 namespace {
 
-using core::State;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-// The loop: runs what is posted when the test says so, on the test's thread.
-class TestLoop final : public core::Executor {
- public:
-  void Post(absl::AnyInvocable<void() &&> work) override {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    work_.push_back(std::move(work));
-    has_work_.notify_one();
-  }
-
-  // Runs posted work, one at a time, until `count` items have run; false after a minute without any.
-  bool Run(size_t count) {
-    for (; count > 0; --count) {
-      absl::AnyInvocable<void() &&> next;
-      {
-        std::unique_lock<std::mutex> lock(mutex_);
-        if (!has_work_.wait_for(lock, std::chrono::minutes(1), [this] { return !work_.empty(); })) {
-          return false;
-        }
-        next = std::move(work_.front());
-        work_.pop_front();
-      }
-      std::move(next)();
-    }
-    return true;
-  }
-
-  size_t waiting() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return work_.size();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable has_work_;
-  std::deque<absl::AnyInvocable<void() &&>> work_;
-};
 
 struct Commit {
   int operations;
@@ -128,13 +89,6 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
       last_status_ = result.status();
     });
   }
-  void Propose(int number, int64_t sequence, State state) {
-    ledger_->Call(MakeProposal(number, sequence, state), [this, number](const auto& result) {
-      const bool committed = Is<core::Committed>(result);
-      log_.push_back(absl::StrCat(committed ? "proposed " : "not proposed ", number));
-      last_status_ = result.status();
-    });
-  }
   // Larger than a backup's step takes.
   void ReserveLarge(int number) {
     core::Reservation reservation = MakeReservation(number);
@@ -165,61 +119,6 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
   absl::Status last_status_;
   std::unique_ptr<LedgerThread> ledger_;
 };
-
-TEST_F(LedgerThreadTest, TheObserverIsToldOfACommitBeforeTheCompletionAndReadsSeeEarlierWrites) {
-  Reserve(1);
-  Propose(1, 1, State::kCreated);
-  Load(1);
-  Reserve(1);
-  Propose(1, 1, State::kProcessing);
-  Propose(1, 2, State::kProcessing);
-  EXPECT_THAT(log_, IsEmpty());  // never inline
-  ASSERT_TRUE(loop_.Run(6));
-  EXPECT_THAT(log_, ElementsAre("committed p000001 1", "reserved 1", "committed p000001 2",
-                                "proposed 1", "loaded 2", "not reserved 1", "not proposed 1",
-                                "committed p000001 3", "proposed 1"));
-}
-
-TEST_F(LedgerThreadTest, EveryOperationOfThePortIsAnswered) {
-  Reserve(1);
-  Reserve(2);
-  Propose(2, 1, State::kCreated);
-  ledger_->Call(MakeReject(1, std::nullopt), [this](const auto& status) {
-    log_.push_back(status.ok() ? "rejected" : "not rejected");
-  });
-  ledger_->Call(MakeList(), [this](const auto& page) {
-    log_.push_back(absl::StrCat("listed ", page.ok() ? page->predictions.size() : 0));
-  });
-  ledger_->Call(core::TakeOverRequest(), [this](const auto& unfinished) {
-    log_.push_back(absl::StrCat("took over ", unfinished.ok() ? unfinished->size() : 0));
-  });
-  ledger_->Call(MakeOrphan(1, "late"), [this](const auto& result) {
-    log_.push_back(result.ok() && result->news ? "orphan" : "no orphan");
-  });
-  ledger_->Call(core::OpenOrphansQuery(), [this](const auto& orphans) {
-    log_.push_back(absl::StrCat("orphans ", orphans.ok() ? orphans->size() : 0));
-  });
-  ledger_->Call(MakeReview(Second(0), {"late", "other"}), [this](const auto& review) {
-    log_.push_back(absl::StrCat("open ", review->open.size(), " bound ", review->bound.size()));
-  });
-  ledger_->Call(core::AttemptQuery{"token-1"}, [this](const auto& attempt) {
-    log_.push_back(absl::StrCat("found ", attempt.ok() ? attempt->prediction_id : "none"));
-  });
-  ledger_->Call(core::PruneRequest{Second(100), 5}, [this](const auto& forgotten) {
-    log_.push_back(absl::StrCat("forgot ", forgotten.ok() ? *forgotten : -1));
-  });
-  ledger_->Call(core::SaveLearnedRequest{"model", "bytes"}, [this](const auto& status) {
-    log_.push_back(status.ok() ? "saved" : "not saved");
-  });
-  ledger_->Call(core::LoadLearnedRequest{"model"}, [this](const auto& bytes) {
-    log_.push_back(absl::StrCat("learned ", bytes.ok() ? *bytes : "nothing"));
-  });
-  ASSERT_TRUE(loop_.Run(13));
-  EXPECT_THAT(log_, ElementsAre("committed p000001 1", "reserved 1", "committed p000002 1",
-                                "reserved 2", "committed p000002 2", "proposed 2", "rejected",
-                                "listed 1", "took over 1", "orphan", "orphans 1", "open 1 bound 1",
-                                "found p000001", "forgot 1", "saved", "learned bytes"));
-}
 
 TEST_F(LedgerThreadTest, WhatQueuesUpIsCommittedInGroupsAndInOrder) {
   constexpr int kOperations = 1000;

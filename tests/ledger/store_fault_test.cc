@@ -208,5 +208,13 @@ TEST_F(StoreFaultTest, PruningThatFailsDeletesNothing) {
   EXPECT_EQ(*store_->Run(core::PruneRequest{Second(100), 10}), 1);
 }
 
+TEST_F(StoreFaultTest, WhatWasLearnedStaysWhenTheDiskRefusesTheNext) {
+  ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"model", "old"}).ok());
+  SetFault(Fault::kDiskFull);
+  ExpectLedgerUnavailable(store_->Run(core::SaveLearnedRequest{"model", "new"}).status());
+  SetFault(Fault::kNone);
+  EXPECT_EQ(*store_->Run(core::LoadLearnedRequest{"model"}), "old");
+}
+
 }  // namespace
 }  // namespace dreamgate::ledger

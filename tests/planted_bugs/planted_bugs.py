@@ -35,6 +35,7 @@ JUDGES = {
                    "--seeds", str(SEEDS), "--jobs", str(os.cpu_count())],
     **{name: [f"build/dev/tests/{name.removesuffix('_test')}/{name}", "--gtest_brief=1", "--gtest_fail_fast"]
        for name in ("core_test", "ledger_test", "wavespeed_test", "web_test")},
+    "conformance": ["build/dev/tests/ledger/conformance/conformance", "--gtest_brief=1", "--gtest_fail_fast"],
 }
 PATIENCE_SECONDS = 300  # a judge that hangs has noticed as well
 # The first line of a judge's output that says what is wrong: a seed's broken promise, or a test.
