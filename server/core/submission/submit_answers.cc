@@ -81,6 +81,12 @@ absl::Status UpstreamNotReachedInTime() {
                    {.retry_after = kRetryHint});
 }
 
+absl::Status KeyChangedBeforeSending() {
+  return MakeError(Reason::kUpstreamUnreachable,
+                   "the API key was changed before anything was sent; try again",
+                   {.retry_after = absl::Seconds(1)});
+}
+
 Rejection RejectionFrom(const CreateRejected& rejected) {
   Rejection rejection;
   rejection.reason = rejected.reason;

@@ -38,6 +38,7 @@ absl::Status AnswerUnrecorded();
 // `until_next_call`: how long upstream's circuit lets nothing through.
 absl::Status UpstreamUnreachable(absl::string_view problem, absl::Duration until_next_call);
 absl::Status UpstreamNotReachedInTime();
+absl::Status KeyChangedBeforeSending();
 
 // What is remembered of a refusal, and its error, now and for every replay.
 Rejection RejectionFrom(const CreateRejected& rejected);
