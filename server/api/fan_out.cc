@@ -121,7 +121,7 @@ bool FanOut::OverdueLocked(std::chrono::steady_clock::time_point now) {
 bool FanOut::AdvanceChunk(Job& job) {
   const size_t end = std::min(job.watchers.size(), job.next + kChunk);
   for (; job.next < end; ++job.next) {
-    static_cast<WatchStream&>(*job.watchers[job.next]).Advance(job.log);
+    job.watchers[job.next]->Advance(job.log);
   }
   return job.next == job.watchers.size();
 }

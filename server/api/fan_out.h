@@ -34,7 +34,7 @@ class FanOut {
   FanOut(const FanOut&) = delete;
   FanOut& operator=(const FanOut&) = delete;
 
-  // `Advance(log)` on every watcher, which must be a WatchStream. Logs of one prediction arrive in
+  // `Advance(log)` on every watcher. Logs of one prediction arrive in
   // the order of the calls or not at all: a stream passes over a shorter one.
   void Advance(std::shared_ptr<const core::TransitionLog> log,
                absl::Span<const std::shared_ptr<core::Watcher>> watchers);

@@ -70,7 +70,7 @@ class WatchStream : public core::Watcher, public std::enable_shared_from_this<Wa
   void Fail(absl::Status error) final;
 
   // From the fan-out's thread: a new log (ignored unless longer than the known one), then writes.
-  void Advance(const std::shared_ptr<const core::TransitionLog>& log);
+  void Advance(const std::shared_ptr<const core::TransitionLog>& log) override;
   // From the fan-out's thread: starts the next write if none is pending.
   void Pump();
   // From the fan-out's thread, once the stream has had its time to end: breaks one whose caller

@@ -212,6 +212,7 @@ void App::BuildGateway() {
       api::WatchDelivery::Options{.stall_timeout = config_.stream_stall_timeout}, metrics_);
   core::Options options = config_.core;
   options.webhooks_expected = !config_.webhook_public_url.empty();
+  options.most_gets_under_way = MostGetsUnderWay(config_);
   gateway_ = std::make_unique<core::Gateway>(
       core::Ports{clock_, timers_, executor_, random_, *upstream_, *ledger_, *delivery_, metrics_},
       options);

@@ -231,7 +231,8 @@ absl::Status CheckTogether(const Config& config) {
     return Problem("--submit-soft-timeout", "must not be longer than --late-answer-timeout");
   }
   // Reconciliation relies on this: a POST that has created nothing by then never will.
-  if (config.core.submit_soft_timeout + config.late_answer_timeout > absl::Minutes(14)) {
+  if (config.core.submit_soft_timeout + config.late_answer_timeout >
+      core::kLatestCreation - absl::Minutes(1)) {
     return Problem("--late-answer-timeout",
                    "together with --submit-soft-timeout it must not exceed 14m");
   }
@@ -321,6 +322,12 @@ std::vector<std::string> ConfigWarnings(const Config& config) {
         "is wrong");
   }
   return warnings;
+}
+
+int MostGetsUnderWay(const Config& config) {
+  const int all = config.max_upstream_connections;
+  const int kept = std::max(1, all / 4);
+  return std::clamp(all - config.core.max_submits_in_flight, kept, std::max(kept, all - kept));
 }
 
 }  // namespace dreamgate::app

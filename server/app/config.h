@@ -52,7 +52,7 @@ struct Config {
   absl::Duration upstream_connect_timeout = absl::Seconds(5);
   absl::Duration upstream_response_timeout = absl::Seconds(30);
   absl::Duration late_answer_timeout = absl::Minutes(5);
-  int max_upstream_connections = 96;
+  int max_upstream_connections = 112;
 
   std::string ledger_path = "./dreamgate.db";
 
@@ -91,6 +91,10 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
 
 // Every setting as text, in the order of --help, without secrets.
 core::LogFields DescribeConfig(const Config& config);
+
+// Polls that may be under way at once: the connections that submissions leave, and never fewer than
+// those that upstream's client keeps for them.
+int MostGetsUnderWay(const Config& config);
 
 // Warnings about values that are allowed but risky, one line each.
 std::vector<std::string> ConfigWarnings(const Config& config);

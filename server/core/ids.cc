@@ -1,11 +1,18 @@
 #include "server/core/ids.h"
 
+#include "absl/strings/str_format.h"
+
 namespace dreamgate::core {
 namespace {
 
 constexpr char kAlphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
 
 }  // namespace
+
+std::string AttemptToken(absl::Time now, Random& random) {
+  const auto millis = static_cast<uint64_t>(absl::ToUnixMillis(now)) & 0xFFFF'FFFF'FFFF;
+  return absl::StrFormat("%012x%s", millis, random.UnguessableToken().substr(0, 20));
+}
 
 std::string IdGenerator::Next(absl::Time now, Random& random) {
   const auto now_millis = static_cast<uint64_t>(absl::ToUnixMillis(now));

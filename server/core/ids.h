@@ -12,6 +12,10 @@
 
 namespace dreamgate::core {
 
+// Ties a webhook to an attempt: 32 lower-case hex digits, 12 of milliseconds and 20 random ones, so
+// that the ledger's index of them grows at its end.
+std::string AttemptToken(absl::Time now, Random& random);
+
 // Makes ids that rise strictly, also within a millisecond and when the clock steps back. Loop only.
 class IdGenerator {
  public:

@@ -9,6 +9,10 @@
 
 namespace dreamgate::core {
 
+// How long after its attempt began a task may have been created. The socket of a POST is not read for
+// longer.
+constexpr absl::Duration kLatestCreation = absl::Minutes(15);
+
 struct Options {
   std::string model = "bytedance/dreamina-v3.0-pro/text-to-video";
 

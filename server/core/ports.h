@@ -135,6 +135,8 @@ struct Heartbeat {
   std::optional<double> estimated_progress;  // 0 .. 1
 };
 
+class WatchFeed;  // the hub's
+
 // The far end of one watch stream, implemented by `api`. The hub calls it on the loop. It never
 // blocks and never calls back into the hub from inside these calls.
 class Watcher {
@@ -142,6 +144,8 @@ class Watcher {
   virtual ~Watcher() = default;
   // The stream's position: the next entry to write is `log[cursor]`. Called once, first.
   virtual void Begin(std::shared_ptr<const TransitionLog> log, size_t cursor) = 0;
+  // The log has grown. Called by whoever delivers, on any thread; a shorter one is passed over.
+  virtual void Advance(const std::shared_ptr<const TransitionLog>& log) = 0;
   // A waiting heartbeat is replaced; one never queues behind another.
   virtual void Beat(std::shared_ptr<const EncodedMessage> heartbeat) = 0;
   // Writes `reconnect` after what is being written, then ends with UNAVAILABLE, DRAINING.
@@ -152,7 +156,7 @@ class Watcher {
  private:
   friend class WatchHub;
   // The hub's bookkeeping; loop only.
-  void* feed_ = nullptr;
+  WatchFeed* feed_ = nullptr;
   uint32_t feed_index_ = 0;
   uint32_t wheel_slot_ = 0;
   uint32_t wheel_index_ = 0;

@@ -1,9 +1,9 @@
 #include "server/core/prediction.h"
 
-#include <cassert>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/invariant.h"
 
 namespace dreamgate::core {
 
@@ -66,7 +66,8 @@ std::string CanonicalEncoding(const VideoInput& input) {
 }
 
 Prediction Apply(Prediction prediction, const Transition& transition) {
-  assert(transition.sequence == prediction.sequence + 1);
+  DREAMGATE_INVARIANT(transition.sequence == prediction.sequence + 1,
+                      "transitions follow one another");
   prediction.state = transition.state;
   prediction.sequence = transition.sequence;
   prediction.update_time = transition.time;

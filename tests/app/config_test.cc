@@ -490,5 +490,19 @@ TEST(ConfigTest, TimesAndResendsThatWeakenWhatIsPromisedAreWarnedOf) {
       IsEmpty());
 }
 
+TEST(ConfigTest, PollsGetTheConnectionsThatSubmissionsLeaveAndAQuarterAtLeast) {
+  const auto polls = [](int connections, int submits) {
+    Config config;
+    config.max_upstream_connections = connections;
+    config.core.max_submits_in_flight = submits;
+    return MostGetsUnderWay(config);
+  };
+  EXPECT_EQ(polls(Config().max_upstream_connections, core::Options().max_submits_in_flight), 48);
+  EXPECT_EQ(polls(112, 100), 28) << "a quarter is kept for them";
+  EXPECT_EQ(polls(112, 1), 84) << "and a quarter for submissions";
+  EXPECT_EQ(polls(2, 64), 1);
+  EXPECT_EQ(polls(4, 1), 3);
+}
+
 }  // namespace
 }  // namespace dreamgate::app

@@ -34,10 +34,10 @@ class FakeWatcher final : public core::Watcher {
     validator.CompareWith(*latest.shown, latest.update->id);
     Read();
   }
-  void Follow(std::shared_ptr<const core::TransitionLog> log) {
+  void Advance(const std::shared_ptr<const core::TransitionLog>& log) override {
     if (!begun || ended()) broken_rules.push_back("a delivery to a stream that is not open");
     if (log_ == nullptr || log->size() <= log_->size()) return;
-    log_ = std::move(log);
+    log_ = log;
     Read();
   }
   void Beat(std::shared_ptr<const core::EncodedMessage> heartbeat) override {
@@ -118,7 +118,7 @@ class FakeSink final : public core::TransitionSink {
   void Deliver(std::shared_ptr<const core::TransitionLog> log,
                absl::Span<const std::shared_ptr<core::Watcher>> watchers) override {
     ++deliveries;
-    for (const auto& watcher : watchers) static_cast<FakeWatcher&>(*watcher).Follow(log);
+    for (const auto& watcher : watchers) watcher->Advance(log);
   }
 
  private:

@@ -42,11 +42,11 @@ class WatchStream final : public core::Watcher, public std::enable_shared_from_t
     cursor_ = cursor;
     Take(std::move(log), cursor);
   }
-  void Follow(std::shared_ptr<const core::TransitionLog> log) {
+  void Advance(const std::shared_ptr<const core::TransitionLog>& log) override {
     if (!begun_ || closed_) Complain("a delivery to a stream that is not open");
     if (log_ == nullptr || log->size() <= log_->size()) return;
     const size_t known = log_->size();
-    Take(std::move(log), std::max(known, cursor_));
+    Take(log, std::max(known, cursor_));
   }
   void Beat(std::shared_ptr<const core::EncodedMessage>) override {
     if (!begun_ || closed_) Complain("a heartbeat to a stream that is not open");
@@ -113,7 +113,7 @@ std::shared_ptr<const core::EncodedMessage> WatchSink::EncodeHeartbeat(const cor
 
 void WatchSink::Deliver(std::shared_ptr<const core::TransitionLog> log,
                         absl::Span<const std::shared_ptr<core::Watcher>> watchers) {
-  for (const auto& watcher : watchers) static_cast<WatchStream&>(*watcher).Follow(log);
+  for (const auto& watcher : watchers) watcher->Advance(log);
 }
 
 WatchClients::~WatchClients() = default;

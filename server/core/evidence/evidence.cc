@@ -10,8 +10,6 @@ namespace {
 constexpr absl::Duration kSlack = absl::Seconds(30);
 // Where upstream's answers carry no date.
 constexpr absl::Duration kUnknownOffset = absl::Minutes(5);
-// A POST creates its task before this, or not at all: connections do not live longer.
-constexpr absl::Duration kLatestCreation = absl::Minutes(15);
 constexpr int kReadings = 3;
 // Nobody else asks for a seed that we have drawn: an equal input is ours even if a clock was set.
 constexpr absl::Duration kAnyClock = absl::Hours(24);

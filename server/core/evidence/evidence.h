@@ -12,7 +12,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "server/core/ports.h"
+#include "server/core/ledger_requests.h"
+#include "server/core/options.h"
 
 namespace dreamgate::core {
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/core/failpoint.h"
+#include "server/core/invariant.h"
 
 namespace dreamgate::core {
 namespace {
@@ -91,6 +92,7 @@ void Orphans::FollowRecorded(bool news) {
 
 void Orphans::Follow(Orphan orphan) {
   const TaskKey key = TaskKeyOf(orphan);
+  DREAMGATE_INVARIANT(!key.upstream_id.empty(), "an orphan names its task");
   const absl::Time found = orphan.found_time;
   Followed& followed_one = followed_[key];
   followed_one.orphan = std::move(orphan);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/core/failpoint.h"
+#include "server/core/ids.h"
 
 namespace dreamgate::core {
 namespace {
@@ -152,7 +153,7 @@ void Reconciler::ConcludeAbsence(const StoredAttempt& attempt) {
     tracker_.Record(key, std::move(observation));
     return;
   }
-  const Attempt next{attempt.attempt.number + 1, ports_.random.UnguessableToken(),
+  const Attempt next{attempt.attempt.number + 1, AttemptToken(ports_.clock.Now(), ports_.random),
                      ports_.clock.Now()};
   observation.transition.state = State::kSubmitting;
   observation.new_attempt = next;

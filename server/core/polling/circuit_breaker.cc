@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "server/core/invariant.h"
 #include "server/core/retry.h"
 
 namespace dreamgate::core {
@@ -101,7 +102,10 @@ void CircuitBreaker::Advance(absl::Time now) {
 
 bool CircuitBreaker::End(Call& call) {
   if (call.period != period_) return false;
-  if (call.under_way) --under_way_;
+  if (call.under_way) {
+    DREAMGATE_INVARIANT(under_way_ > 0, "a call that is over was under way");
+    --under_way_;
+  }
   call.under_way = false;
   return true;
 }

@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "server/core/invariant.h"
+
 namespace dreamgate::core {
 namespace {
 
@@ -46,6 +48,7 @@ void PollBudget::Withdraw(const Key& key) {
   if (found == places_.end()) return;
   queue_.erase(found->second);
   places_.erase(found);
+  DREAMGATE_INVARIANT(queue_.size() == places_.size(), "every task has one place at most");
 }
 
 void PollBudget::WithdrawAll() {
@@ -90,6 +93,7 @@ CircuitBreaker::Call PollBudget::OnSent(absl::Time now) {
 
 void PollBudget::OnServed(CircuitBreaker::Call call, absl::Time now) {
   Advance(now);
+  DREAMGATE_INVARIANT(under_way_ > 0, "a poll that is over was under way");
   --under_way_;
   circuit_.OnServed(call, now);
 }
@@ -97,6 +101,7 @@ void PollBudget::OnServed(CircuitBreaker::Call call, absl::Time now) {
 void PollBudget::OnFailed(CircuitBreaker::Call call, absl::Time now,
                           std::optional<absl::Duration> retry_after) {
   Advance(now);
+  DREAMGATE_INVARIANT(under_way_ > 0, "a poll that is over was under way");
   --under_way_;
   circuit_.OnFailed(call, now, retry_after);
 }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/core/failpoint.h"
+#include "server/core/invariant.h"
 
 namespace dreamgate::core {
 namespace {
@@ -210,7 +211,10 @@ void Poller::TellBudget(CircuitBreaker::Call call, const PollOutcome& outcome) {
 
 void Poller::OnAnswered(const TaskKey& key, absl::Time sent, PollOutcome outcome) {
   Task* task = TaskOf(key);
-  if (task != nullptr) --task->polls_under_way;
+  if (task != nullptr) {
+    DREAMGATE_INVARIANT(task->polls_under_way > 0, "a poll that is answered was sent");
+    --task->polls_under_way;
+  }
   auto* observed = std::get_if<PollObserved>(&outcome);
   if (observed == nullptr) {
     const auto& failed = std::get<PollFailed>(outcome);

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/core/failpoint.h"
+#include "server/core/invariant.h"
 #include "server/core/retry.h"
 #include "server/core/submission/submit_answers.h"
 
@@ -59,6 +60,10 @@ void Posting::Send() {
     EndUnsent("upstream fails every submission", parts_.circuit.Refusal(now));
     return;
   }
+  DREAMGATE_INVARIANT(phase_ == Phase::kReady || phase_ == Phase::kWaiting,
+                      "one POST of an attempt is under way at most");
+  DREAMGATE_INVARIANT(standing_ != Standing::kUnresolved,
+                      "nothing is sent again once its outcome was unknown");
   call_ = parts_.circuit.Begin(now);
   phase_ = Phase::kOnTheWire;
   CreateTaskRequest task;
@@ -74,6 +79,7 @@ void Posting::Send() {
 }
 
 void Posting::OnAnswered(CreateOutcome outcome) {
+  DREAMGATE_INVARIANT(phase_ == Phase::kOnTheWire, "what is answered was sent");
   phase_ = Phase::kReady;
   parts_.circuit.OnOutcome(call_, outcome, parts_.ports.clock.Now());
   DREAMGATE_FAILPOINT("submit.answer_known");
@@ -197,6 +203,8 @@ AttemptOutcome Posting::OutcomeOf(AttemptResult result, absl::string_view messag
 
 void Posting::End() {
   const std::shared_ptr<Posting> kept = shared_from_this();  // until this returns to its caller
+  DREAMGATE_INVARIANT(phase_ != Phase::kOver && phase_ != Phase::kOnTheWire,
+                      "an attempt ends once, and off the wire");
   phase_ = Phase::kOver;
   soft_timeout_.reset();
   resend_.reset();

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "server/core/durable.h"
 #include "server/core/failpoint.h"
+#include "server/core/ids.h"
+#include "server/core/invariant.h"
 #include "server/core/submission/submit_answers.h"
 
 namespace dreamgate::core {
@@ -70,7 +72,7 @@ void Submission::Reserve(std::string id, bool has_slot) {
   reservation.first_transition.state = has_slot ? State::kSubmitting : State::kQueued;
   reservation.first_transition.time = begun_;
   reservation.first_transition.source = TransitionSource::kGateway;
-  reservation.attempt = {1, parts_.ports.random.UnguessableToken(), begun_};
+  reservation.attempt = {1, AttemptToken(begun_, parts_.ports.random), begun_};
   attempt_ = reservation.attempt;
   prediction_ = std::make_shared<const Prediction>(reservation.prediction);
   DREAMGATE_FAILPOINT("submit.before_reserve");
@@ -113,6 +115,7 @@ void Submission::OnExisting(const std::shared_ptr<const Prediction>& existing) {
 }
 
 void Submission::OnOurs(std::shared_ptr<const Prediction> reserved) {
+  DREAMGATE_INVARIANT(phase_ == Phase::kReserving, "a submission is reserved once");
   prediction_ = std::move(reserved);
   DREAMGATE_FAILPOINT("submit.reserved");
   const int64_t limit = parts_.options.max_in_flight_per_tenant;
@@ -150,6 +153,8 @@ void Submission::OnOurs(std::shared_ptr<const Prediction> reserved) {
 }
 
 void Submission::LeaveQueue() {
+  DREAMGATE_INVARIANT(phase_ == Phase::kQueued && !holds_slot_,
+                      "a slot goes to what waits for one");
   phase_ = Phase::kLeavingQueue;
   holds_slot_ = true;
   DREAMGATE_FAILPOINT("submit.leaving_queue");
@@ -191,7 +196,7 @@ absl::Time Submission::LastCallerLeaves() {
 
 void Submission::OnRecorded(const std::shared_ptr<const Prediction>& prediction) {
   Land();
-  if (prediction == nullptr) {
+  if (prediction == nullptr) {  // the ledger has lost it
     AnswerCallers(AnswerUnrecorded());
   } else {
     AnswerCallers(prediction);
@@ -223,6 +228,8 @@ void Submission::WithdrawUnsent(absl::string_view why, absl::Status error) {
 
 void Submission::Withdraw(AttemptOutcome outcome, std::optional<Rejection> remember,
                           absl::Status error) {
+  DREAMGATE_INVARIANT(phase_ != Phase::kLanded && phase_ != Phase::kWithdrawing,
+                      "what callers know of is not withdrawn, and nothing twice");
   phase_ = Phase::kWithdrawing;
   queue_timeout_.reset();
   // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.

@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "server/core/failpoint.h"
+#include "server/core/invariant.h"
 #include "server/core/tracking/tracker.h"
 
 namespace dreamgate::core {
@@ -136,6 +137,7 @@ void Tracker::Write(const PredictionKey& key) {
 std::optional<Proposal> Tracker::NextProposal(const PredictionKey& key) {
   Entry* entry = EntryOf(key);
   if (entry == nullptr) return std::nullopt;
+  DREAMGATE_INVARIANT(entry->writing, "a prediction is written by its one write under way");
   const Prospect now{entry->current->state, entry->current->upstream_id};
   while (!entry->pending.empty() && !Holds(entry->pending.front(), now)) {
     Observation obsolete = std::move(entry->pending.front());
@@ -164,6 +166,8 @@ std::optional<Proposal> Tracker::NextProposal(const PredictionKey& key) {
 bool Tracker::OnAnswered(const PredictionKey& key, absl::StatusOr<ProposeResult> result) {
   Entry* entry = EntryOf(key);
   if (entry == nullptr) return false;
+  DREAMGATE_INVARIANT(entry->writing && !entry->pending.empty(),
+                      "the ledger answers the one write under way");
   if (IsLedgerTrouble(result.status())) return OnTrouble(*entry);
   if (result.ok()) {
     if (const auto* conflict = std::get_if<ProposalConflict>(&*result)) {
@@ -228,6 +232,10 @@ bool Tracker::OnConflict(const PredictionKey& key, Entry& entry,
 void Tracker::OnCommitted(const PredictionKey& key, Entry& entry,
                           std::shared_ptr<const Prediction> committed) {
   DREAMGATE_FAILPOINT("track.written");
+  DREAMGATE_INVARIANT(committed->sequence == entry.write_expects + 1,
+                      "what is committed follows what was expected");
+  DREAMGATE_INVARIANT(committed->sequence >= entry.current->sequence,
+                      "a prediction does not go backwards");
   const bool was_unresolved = entry.current->state == State::kUnresolved;
   CountUnresolved(entry.current.get(), committed.get());
   entry.current = committed;

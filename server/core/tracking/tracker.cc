@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/core/failpoint.h"
+#include "server/core/invariant.h"
 
 namespace dreamgate::core {
 namespace {
@@ -23,6 +24,7 @@ Tracker::~Tracker() = default;
 // ------------------------------------------------------------------------------- what is followed
 
 void Tracker::Adopt(std::shared_ptr<const Prediction> prediction) {
+  DREAMGATE_INVARIANT(!IsTerminal(prediction->state), "what has ended is not followed");
   const PredictionKey key = KeyOf(*prediction);
   const auto [position, inserted] = entries_.try_emplace(key);
   if (!inserted) return;
@@ -39,6 +41,8 @@ void Tracker::Erase(const PredictionKey& key) {
   const auto found = entries_.find(key);
   if (found == entries_.end()) return;
   const auto tenant = in_flight_of_tenant_.find(key.first);
+  DREAMGATE_INVARIANT(tenant != in_flight_of_tenant_.end() && tenant->second > 0,
+                      "a tenant's predictions in flight are counted");
   if (--tenant->second == 0) in_flight_of_tenant_.erase(tenant);
   Entry entry = std::move(found->second);
   entries_.erase(found);
@@ -108,6 +112,7 @@ void Tracker::CountUnresolved(const Prediction* was, const Prediction* is) {
                          static_cast<int64_t>(was != nullptr && was->state == State::kUnresolved);
   if (change == 0) return;
   unresolved_ += change;
+  DREAMGATE_INVARIANT(unresolved_ >= 0, "UNRESOLVED predictions are counted");
   ports_.events.PredictionsUnresolved(unresolved_);
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/core/failpoint.h"
+#include "server/core/invariant.h"
 
 namespace dreamgate::core {
 namespace {
@@ -32,8 +33,8 @@ void WatchHub::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watch
 
   DREAMGATE_FAILPOINT("watch.subscribed");
   // Register first, read afterwards: no transition falls in between.
-  Feed& feed = FeedOf({request.tenant, request.prediction_id});
-  Newcomer newcomer{std::move(watcher), request.after_sequence};
+  WatchFeed& feed = FeedOf({request.tenant, request.prediction_id});
+  WatchNewcomer newcomer{std::move(watcher), request.after_sequence};
   if (feed.log != nullptr && feed.load == 0) {
     Admit(feed, std::move(newcomer));
     DropIfUnused({request.tenant, request.prediction_id});
@@ -47,14 +48,14 @@ void WatchHub::Watch(const WatchRequest& request, std::shared_ptr<Watcher> watch
 
 void WatchHub::Unwatch(const std::shared_ptr<Watcher>& watcher) {
   if (watcher->feed_ == nullptr) return;
-  const PredictionKey key = static_cast<Feed*>(watcher->feed_)->key;
+  const PredictionKey key = watcher->feed_->key;
   Detach(*watcher);
   DropIfUnused(key);
 }
 
 void WatchHub::Drain() {
   for (auto& [key, feed] : feeds_) {
-    for (Newcomer& newcomer : feed->newcomers) {
+    for (WatchNewcomer& newcomer : feed->newcomers) {
       newcomer.watcher->feed_ = nullptr;
       newcomer.watcher->Leave(options_.reconnect_delay);
     }
@@ -72,7 +73,7 @@ void WatchHub::Drain() {
 void WatchHub::OnCommitted(const std::shared_ptr<const Prediction>& prediction) {
   const auto found = feeds_.find(KeyOf(*prediction));
   if (found == feeds_.end()) return;
-  Feed& feed = *found->second;
+  WatchFeed& feed = *found->second;
   if (feed.load != 0) {
     feed.arrived.push_back(prediction);
     return;
@@ -95,16 +96,16 @@ int64_t WatchHub::WatchersOf(const PredictionKey& key) const {
   return found == feeds_.end() ? 0 : static_cast<int64_t>(found->second->watchers.size());
 }
 
-WatchHub::Feed& WatchHub::FeedOf(const PredictionKey& key) {
-  std::unique_ptr<Feed>& feed = feeds_[key];
+WatchFeed& WatchHub::FeedOf(const PredictionKey& key) {
+  std::unique_ptr<WatchFeed>& feed = feeds_[key];
   if (feed == nullptr) {
-    feed = std::make_unique<Feed>();
+    feed = std::make_unique<WatchFeed>();
     feed->key = key;
   }
   return *feed;
 }
 
-void WatchHub::Load(Feed& feed) {
+void WatchHub::Load(WatchFeed& feed) {
   feed.load = ++loads_;
   tracker_.Read(LoadRequest{feed.key.first, feed.key.second},
                 lifeline_.Guard([this, key = feed.key,
@@ -117,7 +118,7 @@ void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
                         absl::StatusOr<StoredPrediction> stored) {
   const auto found = feeds_.find(key);
   if (found == feeds_.end()) return;
-  Feed& feed = *found->second;
+  WatchFeed& feed = *found->second;
   if (feed.load != load) return;  // asked for a feed that has been dropped and made anew since
   feed.load = 0;
 
@@ -150,7 +151,7 @@ void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
     Load(feed);
     return;
   }
-  for (Newcomer& newcomer : std::exchange(feed.newcomers, {})) {
+  for (WatchNewcomer& newcomer : std::exchange(feed.newcomers, {})) {
     newcomer.watcher->feed_ = nullptr;
     Admit(feed, std::move(newcomer));
   }
@@ -158,23 +159,25 @@ void WatchHub::OnLoaded(const PredictionKey& key, uint64_t load,
 }
 
 // Copies the list: it holds a handful of entries, and streams on other threads read the old one.
-void WatchHub::Append(Feed& feed, const std::shared_ptr<const Prediction>& prediction) {
+void WatchHub::Append(WatchFeed& feed, const std::shared_ptr<const Prediction>& prediction) {
   auto longer = feed.log == nullptr ? std::make_shared<TransitionLog>()
                                     : std::make_shared<TransitionLog>(*feed.log);
+  DREAMGATE_INVARIANT(longer->empty() || prediction->sequence == longer->back().sequence + 1,
+                      "a log has no gap and no repetition");
   longer->push_back(
       {prediction->sequence, IsTerminal(prediction->state), ports_.sink.EncodeUpdate(*prediction)});
   feed.log = std::move(longer);
   feed.visible = IsVisible(*prediction);
 }
 
-void WatchHub::Deliver(Feed& feed) {
+void WatchHub::Deliver(WatchFeed& feed) {
   ports_.sink.Deliver(feed.log, feed.watchers);
   if (!feed.log->back().terminal) return;
   // The streams end by themselves once they have written the terminal update.
   while (!feed.watchers.empty()) Detach(*feed.watchers.back());
 }
 
-void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
+void WatchHub::Admit(WatchFeed& feed, WatchNewcomer newcomer) {
   const TransitionLog& log = *feed.log;
   const int64_t last = log.back().sequence;
   size_t cursor = log.size() - 1;  // the current state, then what follows
@@ -190,6 +193,7 @@ void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
     cursor = 0;
     while (cursor < log.size() && log[cursor].sequence <= *newcomer.after_sequence) ++cursor;
   }
+  DREAMGATE_INVARIANT(cursor <= log.size(), "a cursor is within its log");
   newcomer.watcher->Begin(feed.log, cursor);
   if (log.back().terminal) return;
   Watcher& watcher = *newcomer.watcher;
@@ -204,8 +208,8 @@ void WatchHub::Admit(Feed& feed, Newcomer newcomer) {
   StartTicking();
 }
 
-void WatchHub::FailAll(Feed& feed, const absl::Status& error) {
-  for (Newcomer& newcomer : std::exchange(feed.newcomers, {})) {
+void WatchHub::FailAll(WatchFeed& feed, const absl::Status& error) {
+  for (WatchNewcomer& newcomer : std::exchange(feed.newcomers, {})) {
     newcomer.watcher->feed_ = nullptr;
     newcomer.watcher->Fail(error);
   }
@@ -220,20 +224,22 @@ void WatchHub::DropIfUnused(const PredictionKey& key) {
 }
 
 std::shared_ptr<Watcher> WatchHub::Detach(Watcher& watcher) {
-  Feed& feed = *static_cast<Feed*>(watcher.feed_);
+  WatchFeed& feed = *watcher.feed_;
   watcher.feed_ = nullptr;
   std::shared_ptr<Watcher> detached;
   if (watcher.feed_index_ == kNowhere) {  // still waiting for its feed to be read
     const auto newcomer = std::find_if(
         feed.newcomers.begin(), feed.newcomers.end(),
-        [&watcher](const Newcomer& waiting) { return waiting.watcher.get() == &watcher; });
+        [&watcher](const WatchNewcomer& waiting) { return waiting.watcher.get() == &watcher; });
     detached = std::move(newcomer->watcher);
     feed.newcomers.erase(newcomer);
     return detached;
   }
   TakeOffWheel(watcher);
   --watchers_;
+  DREAMGATE_INVARIANT(watchers_ >= 0, "watchers are counted");
   std::shared_ptr<Watcher>& place = feed.watchers[watcher.feed_index_];
+  DREAMGATE_INVARIANT(place.get() == &watcher, "a watcher is where it says");
   detached = std::move(place);
   if (&place != &feed.watchers.back()) {
     place = std::move(feed.watchers.back());
@@ -257,6 +263,7 @@ void WatchHub::HangOnWheel(Watcher& watcher, int64_t seconds) {
 void WatchHub::TakeOffWheel(Watcher& watcher) {
   if (watcher.wheel_slot_ == kNowhere) return;
   std::vector<Watcher*>& slot = wheel_[watcher.wheel_slot_];
+  DREAMGATE_INVARIANT(slot[watcher.wheel_index_] == &watcher, "a heartbeat is where it says");
   slot[watcher.wheel_index_] = slot.back();
   slot[watcher.wheel_index_]->wheel_index_ = watcher.wheel_index_;
   slot.pop_back();
@@ -274,7 +281,7 @@ void WatchHub::StartTicking() {
 void WatchHub::Tick() {
   ++tick_;
   for (Watcher* watcher : std::exchange(wheel_[static_cast<size_t>(tick_) % kWheelSlots], {})) {
-    Feed& feed = *static_cast<Feed*>(watcher->feed_);
+    WatchFeed& feed = *watcher->feed_;
     if (feed.heartbeat_tick != tick_) {
       feed.heartbeat = ports_.sink.EncodeHeartbeat(tracker_.HeartbeatFor(feed.key));
       feed.heartbeat_tick = tick_;

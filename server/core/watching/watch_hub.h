@@ -28,6 +28,26 @@ struct WatchRequest {
   std::optional<absl::Duration> heartbeat_interval;  // clamped to the options' bounds
 };
 
+// A watcher that waits for its feed to be read.
+struct WatchNewcomer {
+  std::shared_ptr<Watcher> watcher;
+  std::optional<int64_t> after_sequence;
+};
+
+// One watched prediction.
+class WatchFeed {
+ public:
+  PredictionKey key;
+  uint64_t load = 0;  // number of the read under way, 0: none
+  bool visible = false;
+  std::shared_ptr<const TransitionLog> log;                // null until read
+  std::vector<std::shared_ptr<const Prediction>> arrived;  // committed while loading
+  std::vector<WatchNewcomer> newcomers;
+  std::vector<std::shared_ptr<Watcher>> watchers;
+  std::shared_ptr<const EncodedMessage> heartbeat;  // as of tick `heartbeat_tick`
+  int64_t heartbeat_tick = -1;
+};
+
 class WatchHub final : public CommitObserver {
  public:
   // Borrows all three.
@@ -44,36 +64,18 @@ class WatchHub final : public CommitObserver {
   int64_t WatchersOf(const PredictionKey& key) const;
 
  private:
-  // A watcher that waits for its feed to be read.
-  struct Newcomer {
-    std::shared_ptr<Watcher> watcher;
-    std::optional<int64_t> after_sequence;
-  };
-
-  struct Feed {
-    PredictionKey key;
-    uint64_t load = 0;  // number of the read under way, 0: none
-    bool visible = false;
-    std::shared_ptr<const TransitionLog> log;                // null until read
-    std::vector<std::shared_ptr<const Prediction>> arrived;  // committed while loading
-    std::vector<Newcomer> newcomers;
-    std::vector<std::shared_ptr<Watcher>> watchers;
-    std::shared_ptr<const EncodedMessage> heartbeat;  // as of tick `heartbeat_tick`
-    int64_t heartbeat_tick = -1;
-  };
-
   static constexpr size_t kWheelSlots = 32;  // seconds; more than heartbeat_max
   static constexpr uint32_t kNowhere = ~uint32_t{0};
 
-  Feed& FeedOf(const PredictionKey& key);
-  void Load(Feed& feed);
+  WatchFeed& FeedOf(const PredictionKey& key);
+  void Load(WatchFeed& feed);
   void OnLoaded(const PredictionKey& key, uint64_t load, absl::StatusOr<StoredPrediction> stored);
-  void Append(Feed& feed, const std::shared_ptr<const Prediction>& prediction);
+  void Append(WatchFeed& feed, const std::shared_ptr<const Prediction>& prediction);
   // Tells the watchers of a longer log. The terminal transition releases them.
-  void Deliver(Feed& feed);
+  void Deliver(WatchFeed& feed);
   // Begins to feed the newcomer; may leave the feed unused.
-  void Admit(Feed& feed, Newcomer newcomer);
-  void FailAll(Feed& feed, const absl::Status& error);
+  void Admit(WatchFeed& feed, WatchNewcomer newcomer);
+  void FailAll(WatchFeed& feed, const absl::Status& error);
   void DropIfUnused(const PredictionKey& key);
   // Takes the watcher off its feed and off the wheel.
   std::shared_ptr<Watcher> Detach(Watcher& watcher);
@@ -86,7 +88,7 @@ class WatchHub final : public CommitObserver {
   const Ports& ports_;
   const Options& options_;
   Tracker& tracker_;
-  std::map<PredictionKey, std::unique_ptr<Feed>> feeds_;
+  std::map<PredictionKey, std::unique_ptr<WatchFeed>> feeds_;
   uint64_t loads_ = 0;
   int64_t watchers_ = 0;
   std::array<std::vector<Watcher*>, kWheelSlots> wheel_;
