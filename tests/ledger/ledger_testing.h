@@ -43,7 +43,7 @@ Batch MakeBatch(Requests... requests) {
   return batch;
 }
 
-// What call number `index` was answered.
+// The answer to call number `index`.
 template <typename Request>
 const core::AnswerTo<Request>& AnswerIn(const Batch& batch, size_t index) {
   return core::CallAs<Request>(*batch.at(index))->answer;

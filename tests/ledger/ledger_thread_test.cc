@@ -120,7 +120,7 @@ class LedgerThreadTest : public ::testing::Test, public core::CommitObserver {
   std::unique_ptr<LedgerThread> ledger_;
 };
 
-TEST_F(LedgerThreadTest, WhatQueuesUpIsCommittedInGroupsAndInOrder) {
+TEST_F(LedgerThreadTest, RequestsThatQueueUpAreCommittedInGroupsAndInOrder) {
   constexpr int kOperations = 1000;
   for (int i = 1; i <= kOperations; ++i) Reserve(i);
   ASSERT_TRUE(loop_.Run(kOperations));

@@ -109,7 +109,7 @@ TEST_P(OldLedgerTest, EverythingInItIsThere) {
   }
 }
 
-TEST_P(OldLedgerTest, ItIsWorkedOnLikeAnyOther) {
+TEST_P(OldLedgerTest, AnOldLedgerIsWorkedOnLikeAnyOther) {
   const std::unique_ptr<Store> store = OpenStore(OldLedger("ledger.db", GetParam()));
   ASSERT_NE(store, nullptr);
   // Request ids are remembered, rejections too.
@@ -160,7 +160,7 @@ TEST_P(OldLedgerTest, ItIsWorkedOnLikeAnyOther) {
   EXPECT_EQ(*store->Run(core::LoadLearnedRequest{"model"}), "bytes");
 }
 
-TEST_P(OldLedgerTest, ItHasTheSchemaOfANewOne) {
+TEST_P(OldLedgerTest, AnOldLedgerHasTheSchemaOfANewOneOnceOpened) {
   const std::string old_path = OldLedger("old.db", GetParam());
   const std::string new_path = folder_.File("new.db");
   OpenStore(old_path);
@@ -227,7 +227,7 @@ TEST_F(MigrationTest, ALedgerOfANewerServerIsRefusedAndLeftUntouched) {
   EXPECT_EQ(ReadFile(path), before);
 }
 
-TEST_F(MigrationTest, WhatANewerServerHasInItsLogStaysThere) {
+TEST_F(MigrationTest, TheLogOfANewerServerIsLeftUntouched) {
   const std::string path = folder_.File("ledger.db");
   OpenStore(path);
   {

@@ -1,4 +1,4 @@
-// What the store does when the disk fails it.
+// A store whose disk fails it.
 #include <sqlite3.h>
 
 #include <filesystem>
@@ -208,7 +208,7 @@ TEST_F(StoreFaultTest, PruningThatFailsDeletesNothing) {
   EXPECT_EQ(*store_->Run(core::PruneRequest{Second(100), 10}), 1);
 }
 
-TEST_F(StoreFaultTest, WhatWasLearnedStaysWhenTheDiskRefusesTheNext) {
+TEST_F(StoreFaultTest, LearnedBytesStayWhenTheDiskRefusesTheNext) {
   ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"model", "old"}).ok());
   SetFault(Fault::kDiskFull);
   ExpectLedgerUnavailable(store_->Run(core::SaveLearnedRequest{"model", "new"}).status());

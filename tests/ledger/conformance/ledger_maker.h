@@ -1,5 +1,5 @@
-// What the conformance suite needs of a ledger besides the port: to make one, and to end the process
-// that has it open. A further ledger is a further entry of LedgerMakers().
+// The conformance suite's needs besides the port: to make a ledger, and to end the process that has it
+// open. A further ledger is a further entry of LedgerMakers().
 #ifndef DREAMGATE_TESTS_LEDGER_CONFORMANCE_LEDGER_MAKER_H_
 #define DREAMGATE_TESTS_LEDGER_CONFORMANCE_LEDGER_MAKER_H_
 
@@ -16,7 +16,7 @@ class LedgerUnderTest {
   virtual ~LedgerUnderTest() = default;
   // Of the process that runs now. Posts what it has to say to the executor that it was made with.
   virtual core::Ledger& ledger() = 0;
-  // That process ends, and the next one opens what is durable: a new owner epoch. Nothing may be
+  // The process ends, and the next one opens what is durable: a new owner epoch. Nothing may be
   // waiting for its answer. Ends the life of `ledger()`.
   virtual void Reopen() = 0;
 };

@@ -61,7 +61,7 @@ TEST_P(Orphans, AnOrphanOfAPredictionThatEndedIsKeptAndItsVideoRecovered) {
   EXPECT_EQ(std::get<core::ReserveExisting>(*replayed).prediction->recovered_outputs, kVideo);
 }
 
-TEST_P(Orphans, WhatIsKnownOfAnOrphanIsNoNewsTheSecondTimeAndNeverTakenBack) {
+TEST_P(Orphans, AnOrphanIsNoNewsTheSecondTimeAndItsEndAndVideosStay) {
   MakeWith(1, State::kFailed, AttemptResult::kUnknown);
   core::OrphanRecord ended = MakeOrphan(1, "late", 700);
   ended.ended = true;

@@ -40,7 +40,7 @@ TEST_P(Ownership, EverythingUnfinishedIsTakenOverWithItsAttempt) {
   }
 }
 
-TEST_P(Ownership, WhatAnEarlierEpochOwnsCannotBeChangedBeforeItIsTakenOver) {
+TEST_P(Ownership, APredictionOfAnEarlierEpochCannotBeChangedBeforeItIsTakenOver) {
   Make(1, {});
   Make(2, {});
   for (int round = 0; round < 2; ++round) {
@@ -56,7 +56,7 @@ TEST_P(Ownership, WhatAnEarlierEpochOwnsCannotBeChangedBeforeItIsTakenOver) {
   EXPECT_TRUE(Run(MakeReject(2, std::nullopt)).ok());
 }
 
-TEST_P(Ownership, WhatIsReservedIsOwnedAtOnce) {
+TEST_P(Ownership, AReservedPredictionIsOwnedAtOnce) {
   caller_.Reopen();
   Make(1, {State::kCreated});
   EXPECT_TRUE(Is<core::Committed>(Run(MakeProposal(1, 2, State::kProcessing))));
@@ -64,7 +64,7 @@ TEST_P(Ownership, WhatIsReservedIsOwnedAtOnce) {
 
 // ---------------------------------------------------------------------------------------------- prune
 
-TEST_P(Prune, WhatEndedLongAgoIsForgottenInSmallStepsTheLongestEndedFirst) {
+TEST_P(Prune, PredictionsThatEndedLongAgoAreForgottenInSmallStepsTheLongestEndedFirst) {
   Make(1, {});                                 // unfinished
   Make(3, {State::kCreated, State::kFailed});  // ended at second 5
   Make(2, {State::kCompleted});                // ended at second 3

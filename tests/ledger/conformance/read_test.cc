@@ -119,7 +119,7 @@ TEST_P(Read, AnyLearnedBytesComeBackAsTheyWereSaved) {
   }
 }
 
-TEST_P(Read, WhatIsLearnedLaterTakesItsPlaceAndNoOtherModels) {
+TEST_P(Read, LaterLearnedBytesTakeThePlaceOfTheirModelsAndOfNoOthers) {
   ASSERT_TRUE(Run(core::SaveLearnedRequest{"one", "old"}).ok());
   ASSERT_TRUE(Run(core::SaveLearnedRequest{"two", "other"}).ok());
   ASSERT_TRUE(Run(core::SaveLearnedRequest{"one", "new"}).ok());

@@ -103,7 +103,7 @@ TEST_P(Reject, ARejectionThatTheAttemptCannotTakeChangesNothing) {
   EXPECT_TRUE(Is<core::Committed>(Run(MakeProposal(1, 2, State::kCreated))));
 }
 
-TEST_P(Reject, WhatWasRejectedNeverBecomesAPredictionAfterAll) {
+TEST_P(Reject, ARejectedPredictionNeverLivesAfterAll) {
   Make(1, {});
   ASSERT_TRUE(Run(MakeReject(1, std::nullopt)).ok());
   for (const State next : kStates) {

@@ -1,4 +1,4 @@
-// What the ledger knows of attempts, for whoever compares them with upstream.
+// Attempts as the ledger knows them, for whoever compares them with upstream.
 #include <string>
 #include <vector>
 

@@ -142,7 +142,7 @@ class Player {
   }
 
  private:
-  // What answers have shown of a prediction.
+  // A prediction as answers have shown it.
   struct Known {
     int64_t sequence = 1;
     State state = State::kSubmitting;
