@@ -1,6 +1,8 @@
 #include "server/core/ids.h"
 
-#include "absl/strings/str_format.h"
+#include <cstddef>
+
+#include "absl/strings/str_cat.h"
 
 namespace dreamgate::core {
 namespace {
@@ -8,11 +10,6 @@ namespace {
 constexpr char kAlphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
 
 }  // namespace
-
-std::string AttemptToken(absl::Time now, Random& random) {
-  const auto millis = static_cast<uint64_t>(absl::ToUnixMillis(now)) & 0xFFFF'FFFF'FFFF;
-  return absl::StrFormat("%012x%s", millis, random.UnguessableToken().substr(0, 20));
-}
 
 std::string IdGenerator::Next(absl::Time now, Random& random) {
   const auto now_millis = static_cast<uint64_t>(absl::ToUnixMillis(now));
@@ -38,6 +35,12 @@ std::string IdGenerator::Next(absl::Time now, Random& random) {
     high >>= 5;
   }
   return id;
+}
+
+std::string AttemptToken(absl::Time now, Random& random) {
+  constexpr size_t kTimeDigits = 11;  // until the year 2527
+  const std::string millis = absl::StrCat(absl::Hex(absl::ToUnixMillis(now), absl::kZeroPad11));
+  return random.UnguessableToken().replace(0, kTimeDigits, millis, millis.size() - kTimeDigits);
 }
 
 }  // namespace dreamgate::core

@@ -1,6 +1,11 @@
+// Names that are drawn here and that nobody can guess.
+//
 // Prediction ids: 26 characters of Crockford's base 32 in lower case, 48 bits of
 // milliseconds and 80 random ones (the layout of a ULID), so that they sort by time of
-// creation and cannot be guessed.
+// creation.
+// Attempt tokens: 32 lower-case hexadecimal digits, 11 of milliseconds and 21 random ones. They rise
+// with time so that the ledger's index of them is appended to: random ones would change another page
+// of it with each submission.
 #ifndef DREAMGATE_SERVER_CORE_IDS_H_
 #define DREAMGATE_SERVER_CORE_IDS_H_
 
@@ -12,10 +17,6 @@
 
 namespace dreamgate::core {
 
-// Ties a webhook to an attempt: 32 lower-case hex digits, 12 of milliseconds and 20 random ones, so
-// that the ledger's index of them grows at its end.
-std::string AttemptToken(absl::Time now, Random& random);
-
 // Makes ids that rise strictly, also within a millisecond and when the clock steps back. Loop only.
 class IdGenerator {
  public:
@@ -26,6 +27,8 @@ class IdGenerator {
   uint16_t random_high_ = 0;  // 16 of the 80 random bits
   uint64_t random_low_ = 0;   // the other 64
 };
+
+std::string AttemptToken(absl::Time now, Random& random);
 
 }  // namespace dreamgate::core
 

@@ -94,5 +94,31 @@ TEST(IdsTest, TwoGeneratorsDoNotRepeatOneAnother) {
   EXPECT_EQ(seen.size(), 2000u);
 }
 
+TEST(IdsTest, AnAttemptTokenHas32LowerCaseHexadecimalDigitsOfWhich21AreRandom) {
+  fakes::FakeRandom random;
+  std::set<std::string> rest;
+  for (int i = 0; i < 1000; ++i) {
+    const std::string token = AttemptToken(kNow, random);
+    EXPECT_EQ(token.size(), 32u);
+    EXPECT_EQ(token.find_first_not_of("0123456789abcdef"), std::string::npos) << token;
+    EXPECT_EQ(token.substr(0, 11), "1a3185c507b");
+    EXPECT_TRUE(rest.insert(token.substr(11)).second) << token;
+  }
+}
+
+TEST(IdsTest, AttemptTokensRiseWithTime) {
+  fakes::FakeRandom random;
+  std::string last;
+  for (const absl::Time now : {absl::FromUnixMillis(-1), absl::UnixEpoch(), kNow,
+                               kNow + absl::Milliseconds(1), kNow + absl::Hours(24 * 365 * 400)}) {
+    const std::string token = AttemptToken(now, random);
+    EXPECT_EQ(token.size(), 32u);
+    if (now > absl::UnixEpoch()) {
+      EXPECT_LT(last, token);
+    }
+    last = token;
+  }
+}
+
 }  // namespace
 }  // namespace dreamgate::core
