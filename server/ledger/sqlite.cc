@@ -66,6 +66,8 @@ absl::StatusOr<std::string> Database::QueryText(const std::string& sql) {
 
 int64_t Database::changes() const { return sqlite3_changes64(handle_); }
 
+int64_t Database::total_changes() const { return sqlite3_total_changes64(handle_); }
+
 bool Database::read_only() const { return sqlite3_db_readonly(handle_, "main") == 1; }
 
 bool Database::busy() const {

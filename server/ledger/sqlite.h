@@ -60,7 +60,8 @@ class Database {
   absl::StatusOr<int64_t> QueryInteger(const std::string& sql);
   absl::StatusOr<std::string> QueryText(const std::string& sql);
 
-  int64_t changes() const;  // rows touched by the last write statement
+  int64_t changes() const;        // rows touched by the last write statement
+  int64_t total_changes() const;  // rows touched so far, those rolled back included
   bool read_only() const;
 
   // True once anything but a too large value or a constraint went wrong: the outcome of the running

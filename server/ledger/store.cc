@@ -125,16 +125,38 @@ absl::Status Store::RunBatch(Calls batch) {
 absl::Status Store::RunTransaction(Calls batch) {
   DREAMGATE_FAILPOINT("ledger.before_begin");
   if (absl::Status status = records_->Begin(); !status.ok()) return status;
+  // Savepoints cost a copy of each page that is changed, and hardly ever is one needed.
+  if (!RunWithoutSavepoints(batch) && !database_->failed()) {
+    if (absl::Status status = records_->Rollback(); !status.ok()) return status;
+    cache_->Clear();
+    database_->TakeDamage();  // it will be met again
+    if (absl::Status status = records_->Begin(); !status.ok()) return status;
+    RunUnderSavepoints(batch);
+  }
+  if (database_->failed()) return database_->failure();
+  DREAMGATE_FAILPOINT("ledger.before_commit");
+  return records_->Commit();
+}
+
+bool Store::RunWithoutSavepoints(Calls batch) {
   for (const auto& call : batch) {
+    const int64_t changes_before = database_->total_changes();
+    RunCall(*call);
+    if (!IsOk(*call) && database_->total_changes() != changes_before) return false;
+    if (database_->failed()) return false;
+  }
+  return true;
+}
+
+void Store::RunUnderSavepoints(Calls batch) {
+  for (const auto& call : batch) {
+    if (database_->failed()) return;
     if (core::IsWrite(*call)) {
       RunUnderSavepoint(*call);
     } else {
       RunCall(*call);
     }
-    if (database_->failed()) return database_->failure();
   }
-  DREAMGATE_FAILPOINT("ledger.before_commit");
-  return records_->Commit();
 }
 
 void Store::RunUnderSavepoint(core::LedgerCall& call) {

@@ -67,8 +67,9 @@ class Store {
   Store& operator=(const Store&) = delete;
 
   // Runs the calls in order in one transaction and puts their answers into them (`done` is not
-  // called). Each write is under its own savepoint: one that fails leaves no trace and does not hurt
-  // the others. A damaged row gives LEDGER_UNAVAILABLE and is named.
+  // called). A write that fails leaves no trace and does not hurt the others: if it has changed
+  // anything, the batch is rolled back and runs once more, each write under a savepoint of its own. A
+  // damaged row gives LEDGER_UNAVAILABLE and is named.
   // After a failed commit the file is closed, then reopened and reread before the next call.
   BatchResult Apply(absl::Span<const std::unique_ptr<core::LedgerCall>> batch);
 
@@ -106,6 +107,9 @@ class Store {
   absl::Status RunTransaction(Calls batch);
   absl::Status RunBatch(Calls batch);
   void RunCall(core::LedgerCall& call);
+  // False: one of them failed after it had changed something, or the file did.
+  bool RunWithoutSavepoints(Calls batch);
+  void RunUnderSavepoints(Calls batch);
   void RunUnderSavepoint(core::LedgerCall& call);
   void AnswerInTrouble(Calls batch, const absl::Status& trouble);
 

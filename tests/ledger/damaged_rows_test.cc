@@ -45,7 +45,7 @@ class DamagedRowsTest : public ::testing::Test {
     ASSERT_NE(store_, nullptr);
   }
 
-  // What `request` reports as damaged; it must succeed all the same.
+  // Damage that `request` reports; it must succeed all the same.
   template <typename Request>
   std::vector<std::string> DamageOf(Request request) {
     const Batch batch = MakeBatch(std::move(request));
@@ -65,7 +65,7 @@ class DamagedRowsTest : public ::testing::Test {
   std::unique_ptr<Store> store_ = OpenStore(path_);
 };
 
-TEST_F(DamagedRowsTest, WhatAPredictionsRowsCannotHoldIsNamed) {
+TEST_F(DamagedRowsTest, AColumnThatHoldsWhatNoLedgerWritesIsNamed) {
   const struct {
     const char* table;
     const char* column;
@@ -166,6 +166,18 @@ TEST_F(DamagedRowsTest, AnErrorNamesThePredictionThatIsDamaged) {
   EXPECT_TRUE(done.commit.ok());
 }
 
+TEST_F(DamagedRowsTest, ABatchThatIsRolledBackAndRunsAgainNamesItsDamageOnce) {
+  Damage("UPDATE predictions SET seed = 'x' WHERE prediction_id = 'p000001'");
+  core::Proposal bad = MakeProposal(6, 1, State::kCreated);
+  bad.attempt_outcome = MakeOutcome(9, core::AttemptResult::kAccepted);
+  const Batch batch = MakeBatch(MakeReservation(6), MakeLoad(1), bad, MakeLoad(3));
+  const BatchResult done = store_->Apply(batch);
+  EXPECT_TRUE(done.commit.ok());
+  EXPECT_THAT(done.damage, ElementsAre(HasSubstr("p000001")));
+  EXPECT_TRUE(Is<core::Reserved>(AnswerIn<core::Reservation>(batch, 0)));
+  EXPECT_TRUE(AnswerIn<core::LoadRequest>(batch, 3).ok());
+}
+
 TEST_F(DamagedRowsTest, ARememberedRejectionThatCannotBeReadIsNotMistakenForAnother) {
   for (const char* damage : {"rejection_reason = 20", "rejection_reason = 4294967303",
                              "rejection_message = NULL", "rejection_metadata_json = '[]'"}) {
@@ -188,7 +200,7 @@ TEST_F(DamagedRowsTest, AnOrphanThatCannotBeReadIsNamedAndLeftOut) {
   ExpectDamaged(store_->Run(MakeOrphan(1, "late")).status(), "attempt_number");
 }
 
-TEST_F(DamagedRowsTest, WhatWasLearnedAndCannotBeReadIsNamedAndCanBeReplaced) {
+TEST_F(DamagedRowsTest, LearnedBytesThatCannotBeReadAreNamedAndCanBeReplaced) {
   ASSERT_TRUE(store_->Run(core::SaveLearnedRequest{"model", "bytes"}).ok());
   for (const char* value : {"7", "2.5"}) {
     Damage(absl::StrCat("UPDATE learned SET bytes = ", value));

@@ -1,5 +1,5 @@
-// What is the store's own: transactions of many requests, its cache, and what its file keeps that the
-// port does not show. The rules of the port are in conformance/.
+// The store's own part: transactions of many requests, its cache, and what its file keeps that the port
+// does not show. The rules of the port are in conformance/.
 #include "server/ledger/store.h"
 
 #include <string>
@@ -80,12 +80,22 @@ TEST_F(StoreTest, AnOperationThatFailsDoesNotHurtItsBatch) {
   core::Proposal bad = MakeProposal(1, 1, State::kCreated);
   bad.attempt_outcome = core::AttemptOutcome();
   bad.attempt_outcome->number = 9;
-  const Batch batch = MakeBatch(MakeReservation(1), bad, MakeReservation(2));
+  Make(*store_, 5, {});
+  core::RejectRequest bad_too = MakeReject(5, std::nullopt);
+  bad_too.attempt_outcome.number = 9;
+  const Batch batch = MakeBatch(MakeReservation(1), bad, MakeLoad(1), bad_too, MakeReservation(2),
+                                MakeProposal(5, 1, State::kCreated));
   ASSERT_TRUE(store_->Apply(batch).commit.ok());
+  EXPECT_TRUE(Is<core::Reserved>(AnswerIn<core::Reservation>(batch, 0)));
   EXPECT_FALSE(AnswerIn<core::Proposal>(batch, 1).ok());
+  EXPECT_THAT(AnswerIn<core::LoadRequest>(batch, 2)->transitions, SizeIs(1));
+  EXPECT_FALSE(AnswerIn<core::RejectRequest>(batch, 3).ok());
+  EXPECT_TRUE(Is<core::Reserved>(AnswerIn<core::Reservation>(batch, 4)));
+  EXPECT_TRUE(Is<core::Committed>(AnswerIn<core::Proposal>(batch, 5)));
   Reopen();
   EXPECT_THAT(store_->Run(MakeLoad(1))->transitions, SizeIs(1));
   EXPECT_TRUE(store_->Run(MakeLoad(2)).ok());
+  EXPECT_THAT(store_->Run(MakeLoad(5))->transitions, SizeIs(2));
 }
 
 TEST_F(StoreTest, OnlyWhatChangesNothingCountsAsARead) {

@@ -127,6 +127,9 @@ BUGS = [
     Bug("keep-a-failed-operation's-traces",
         "half an operation becomes durable with the rest of its batch",
         ((STORE, "    records_->RollbackToSavepoint().IgnoreError();\n", ""),)),
+    Bug("commit-a-batch-in-which-one-failed-half-way",
+        "half an operation becomes durable with the rest of its batch",
+        ((STORE, "    if (!IsOk(*call) && database_->total_changes() != changes_before) return false;\n", "    if (changes_before < 0) return false;\n"),)),
 
     # ------------------------------------------------------------------------------------ watching
     Bug("miss-what-is-committed-while-reading",
