@@ -49,8 +49,8 @@ class AttemptRecords {
   absl::StatusOr<std::optional<core::Attempt>> LastAttempt(const PredictionKey& key);
   absl::StatusOr<bool> HasAttempt(const PredictionKey& key, int number);
   absl::StatusOr<std::optional<core::StoredAttempt>> FindAttempt(const std::string& token);
-  // What may have created a task that nobody has, of predictions that were not rejected. Oldest
-  // first.
+  // Attempts that may have created a task which nobody has, of predictions that were not rejected.
+  // Oldest first.
   absl::StatusOr<std::vector<core::StoredAttempt>> OpenAttempts(absl::Time started_after);
   absl::StatusOr<std::vector<core::AttemptReview::Accepted>> AcceptedTasks(
       absl::Time started_after);
@@ -64,7 +64,7 @@ class AttemptRecords {
   absl::Status UpdateOrphan(const StoredOrphan& orphan);
   // Makes its attempt ORPHANED if what is known of it is one of `predecessors`.
   absl::Status OrphanAttempt(const core::Orphan& orphan, const AttemptResults& predecessors);
-  // Those that have not ended, oldest first.
+  // Orphans that have not ended, oldest first.
   absl::StatusOr<std::vector<core::Orphan>> ListOrphans();
 
  private:

@@ -15,8 +15,8 @@ namespace {
 // the batch would wait for the last.
 constexpr size_t kLargestBatch = 256;
 
-// What a backup copies between two batches, 1 MiB: as long as a few commits, and it is synced as they
-// are.
+// Pages that a backup copies between two batches, 1 MiB: as long as a few commits take, and synced as
+// they are.
 constexpr int kBackupPages = 256;
 
 }  // namespace

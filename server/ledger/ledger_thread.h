@@ -1,6 +1,9 @@
 // The ledger as the core sees it: a queue in front of a Store on a thread of its own. Whatever has
 // queued up while a batch was committing becomes the next batch (group commit). Owned by app;
 // called on the loop, except Stop, which is for the main thread.
+//
+// A batch begins once the one before it is synced. To sync one while the next runs gained at most 8 %
+// on two busy cores, and answers, those of reads included, would have to wait for later syncs.
 #ifndef DREAMGATE_SERVER_LEDGER_LEDGER_THREAD_H_
 #define DREAMGATE_SERVER_LEDGER_LEDGER_THREAD_H_
 

@@ -17,7 +17,7 @@ absl::StatusOr<std::unique_ptr<OnlineCopy>> OnlineCopy::Begin(Database& source,
       Database::Open(path, Database::Mode::kExisting, /*vfs=*/"");
   if (!target.ok()) return target.status();
   copy->target_ = *std::move(target);
-  // What is not whole is removed, so nothing need be rolled back, and no second file is left behind.
+  // A copy that is not whole is removed, so nothing need be rolled back, and no second file is left behind.
   if (absl::Status status = copy->target_->Execute("PRAGMA journal_mode = OFF"); !status.ok()) {
     return status;
   }

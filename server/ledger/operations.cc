@@ -15,12 +15,12 @@ absl::Status RuleBroken(absl::string_view what) {
   return core::MakeError(core::Reason::kInternal, what);
 }
 
-// What has ended changes no more, and what was rejected never becomes a prediction after all.
+// An ended prediction changes no more, and a rejected one never lives after all.
 bool MayFollow(const CurrentRow& row, const core::Transition& transition) {
   return !row.rejected && core::IsLegalTransition(row.prediction->state, transition.state);
 }
 
-// What an attempt may be known as for `result` to take its place.
+// The results whose place `result` may take.
 AttemptResults PredecessorsOf(core::AttemptResult result) {
   AttemptResults predecessors;
   if (core::IsLegalAttemptResult(std::nullopt, result)) predecessors.AddOpen();
@@ -314,7 +314,7 @@ absl::StatusOr<bool> Operations::KeepOrphan(const core::OrphanRecord& record) {
   if (known.orphan.tenant != orphan.tenant || known.orphan.prediction_id != orphan.prediction_id) {
     return false;
   }
-  // What is known of it only grows: no end is taken back, and no video.
+  // Knowledge of it only grows: its end stays, and so do its videos.
   StoredOrphan next = known;
   if (record.ended && !next.end_time.has_value()) next.end_time = orphan.found_time;
   if (!record.outputs.empty()) next.outputs = record.outputs;

@@ -1,6 +1,5 @@
-// What each operation of the ledger means, inside an open transaction. The rules of the port are
-// here; transactions, trouble and reopening are in `Store`, which owns what is borrowed here. Private
-// to this room.
+// The rules of the port: each of its requests, inside an open transaction. Transactions, trouble and
+// reopening are in `Store`, which owns what is borrowed here. Private to this room.
 #ifndef DREAMGATE_SERVER_LEDGER_OPERATIONS_H_
 #define DREAMGATE_SERVER_LEDGER_OPERATIONS_H_
 

@@ -21,7 +21,7 @@ class Outlet {
   core::CommitObserver* observer_ = nullptr;
 };
 
-// What is called once the ledger is closed gets this answer.
+// The answer to whatever is called once the ledger is closed.
 absl::Status ClosedLedger();
 
 }  // namespace dreamgate::ledger

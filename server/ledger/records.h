@@ -80,7 +80,7 @@ class Records {
   absl::StatusOr<std::vector<PredictionKey>> FindEndedBefore(absl::Time time, int limit);
   absl::Status Delete(const PredictionKey& key);
 
-  // What was learned of a model.
+  // The bytes learned of a model.
   absl::StatusOr<std::optional<std::string>> FindLearned(const std::string& model);
   absl::Status PutLearned(const std::string& model, const std::string& bytes);
 

@@ -117,7 +117,7 @@ BUGS = [
     # ------------------------------------------------------------------------------------ the ledger
     Bug("forget-the-commit",
         "nothing is durable",
-        ((STORE, "  return records_->Commit();\n}\n\nvoid Store::RunUnderSavepoint", "  return records_->Rollback();\n}\n\nvoid Store::RunUnderSavepoint"),)),
+        ((STORE, "  return records_->Commit();\n}\n\nbool Store::RunWithoutSavepoints", "  return records_->Rollback();\n}\n\nbool Store::RunWithoutSavepoints"),)),
     Bug("do-not-sync",
         "a power loss takes back what callers were told",
         ((LEDGER_FILE, "PRAGMA synchronous = FULL;", "PRAGMA synchronous = OFF;"),)),

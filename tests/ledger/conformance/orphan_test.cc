@@ -123,8 +123,11 @@ TEST_P(Orphans, AnOrphanBelongsToThePredictionThatWasFoundToHaveItFirst) {
   first.outputs = kVideo;
   EXPECT_TRUE(Run(first)->news);
   core::OrphanRecord second = MakeOrphan(2, "late");
-  second.outputs = kVideo;
+  second.ended = true;
+  second.outputs = kOtherVideo;
   EXPECT_FALSE(Run(second)->news);
+  EXPECT_EQ(RecoveredOf(1), kVideo);
+  EXPECT_THAT(*Run(core::OpenOrphansQuery()), SizeIs(1));
   EXPECT_THAT(RecoveredOf(2), IsEmpty());
   EXPECT_EQ(Run(core::AttemptQuery{"token-2"})->result, AttemptResult::kUnknown);
 }
