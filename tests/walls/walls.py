@@ -24,6 +24,20 @@ ROOMS = {
     "app": ["api", "core", "crypto", "ledger", "net", "telemetry", "upstream", "wavespeed", "web"],
 }
 
+# The floors of core, and which of them a floor may include besides itself: no arrow runs back up. A
+# folder is a floor; what lies in core itself is ground, but for the files named here.
+FLOORS = {
+    "ground": [],
+    "durable": ["ground"],
+    "retention": ["ground", "durable"],
+    "polling": ["ground", "durable"],
+    "tracking": ["ground", "durable", "polling"],
+    "submission": ["ground", "durable", "polling", "tracking"],
+    "watching": ["ground", "durable", "polling", "tracking"],
+    "evidence": ["ground", "durable", "polling", "tracking", "submission"],
+    "gateway": ["ground", "durable", "retention", "polling", "tracking", "submission", "watching", "evidence"],
+}
+
 # wavespeed is a leaf that speaks in core's values; the rest of core is none of its business.
 ONLY_HEADERS = {
     ("wavespeed", "core"): {"errors.h", "prediction.h", "upstream_task.h"},
@@ -97,6 +111,15 @@ def room_of(path):
     """The room of a file of the server, None for anything else (main.cc included)."""
     parts = path.split("/")
     return parts[1] if parts[0] == "server" and len(parts) > 2 else None
+
+
+def floor_of(path):
+    """The floor of a file of core."""
+    folders = path.split("/")[2:-1]
+    if folders:
+        return folders[0]
+    name = os.path.splitext(os.path.basename(path))[0]
+    return name if name in FLOORS else "ground"
 
 
 class House:
@@ -197,9 +220,18 @@ class House:
         if target != room and target not in ROOMS[room]:
             self.complain(path, number, f"{room} must not include {target} ({included})")
             return
+        if room == target == "core":
+            self.check_floors(path, number, included)
         allowed = ONLY_HEADERS.get((room, target))
         if allowed is not None and os.path.basename(included) not in allowed:
             self.complain(path, number, f"{room} sees only {', '.join(sorted(allowed))} of {target}")
+
+    def check_floors(self, path, number, included):
+        floor, target = floor_of(path), floor_of(included)
+        if floor not in FLOORS:
+            self.complain(path, number, f"floor '{floor}' of core has no arrows in tests/walls/walls.py")
+        elif target != floor and target not in FLOORS[floor]:
+            self.complain(path, number, f"core's {floor} must not include its {target} ({included})")
 
     def is_grpc_free(self, path):
         parts = path.split("/")

@@ -19,8 +19,18 @@ SOUND = {
     "server/api/server.h": '#include <grpcpp/server.h>\n#include "server/core/ports.h"\n',
     "server/api/status.h": '#include "dreamgate/v1/prediction.pb.h"\n',
     "server/core/ports.h": '#include <memory>\n#include "absl/time/time.h"\n',
-    "server/core/tracking/tracker.h": '#include "server/core/ports.h"\n',
-    "server/wavespeed/task.h": '#include <boost/json.hpp>\n#include "server/core/ports.h"\n',
+    "server/core/durable.h": '#include "server/core/ports.h"\n',
+    "server/core/retention.h": '#include "server/core/durable.h"\n',
+    "server/core/polling/poller.h": '#include "server/core/ports.h"\n',
+    "server/core/tracking/tracker.h": '#include "server/core/durable.h"\n'
+                                      '#include "server/core/polling/poller.h"\n',
+    "server/core/submission/submitter.h": '#include "server/core/tracking/tracker.h"\n',
+    "server/core/watching/watch_hub.h": '#include "server/core/tracking/tracker.h"\n',
+    "server/core/evidence/reconciler.h": '#include "server/core/submission/submitter.h"\n',
+    "server/core/gateway.h": '#include "server/core/evidence/reconciler.h"\n#include "server/core/retention.h"\n'
+                             '#include "server/core/watching/watch_hub.h"\n',
+    "server/core/upstream_task.h": "#include <string>\n",
+    "server/wavespeed/task.h": '#include <boost/json.hpp>\n#include "server/core/upstream_task.h"\n',
     "server/net/tls.h": "#include <openssl/ssl.h>\n",
     "server/upstream/client.cc": '#include <boost/beast/http.hpp>\n#include "server/net/tls.h"\n'
                                  '#include "server/wavespeed/task.h"\n',
@@ -44,6 +54,23 @@ CROSSINGS = [
     ("server/core/tracking/tracker.h", "#include <boost/asio/io_context.hpp>", "Asio"),
     ("server/core/tracking/tracker.h", "#include <sys/socket.h>", "core sees"),
     ("server/core/tracking/tracker.h", '  #  include "server/api/server.h"', "core must not include api"),
+    ("server/core/ports.h", '#include "server/core/durable.h"', "ground must not include its durable"),
+    ("server/core/durable.h", '#include "server/core/polling/poller.h"', "durable must not include its polling"),
+    ("server/core/retention.h", '#include "server/core/tracking/tracker.h"',
+     "retention must not include its tracking"),
+    ("server/core/polling/poller.h", '#include "server/core/tracking/tracker.h"',
+     "polling must not include its tracking"),
+    ("server/core/polling/poller.h", '#include "server/core/retention.h"',
+     "polling must not include its retention"),
+    ("server/core/tracking/tracker.h", '#include "server/core/evidence/reconciler.h"',
+     "tracking must not include its evidence"),
+    ("server/core/submission/submitter.h", '#include "server/core/evidence/reconciler.h"',
+     "submission must not include its evidence"),
+    ("server/core/submission/submitter.h", '#include "server/core/watching/watch_hub.h"',
+     "submission must not include its watching"),
+    ("server/core/watching/watch_hub.h", '#include "server/core/evidence/reconciler.h"',
+     "watching must not include its evidence"),
+    ("server/core/evidence/reconciler.h", '#include "server/core/gateway.h"', "evidence must not include its gateway"),
     ("server/api/server.h", '#include "server/ledger/store.h"', "api must not include ledger"),
     ("server/api/server.h", '#include "server/web/admin.h"', "api must not include web"),
     ("server/web/admin.h", '#include "server/upstream/client.h"', "web must not include upstream"),
@@ -117,6 +144,14 @@ class WallsTest(unittest.TestCase):
             build_house(folder)
             os.makedirs(os.path.join(folder, "server/cellar"))
             with open(os.path.join(folder, "server/cellar/wine.h"), "w", encoding="utf-8") as file:
+                file.write('#include "server/core/ports.h"\n')
+            self.assertIn("no arrows", walls.check(folder)[0])
+
+    def test_an_unknown_floor_of_core_needs_its_arrows_drawn_first(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build_house(folder)
+            os.makedirs(os.path.join(folder, "server/core/attic"))
+            with open(os.path.join(folder, "server/core/attic/trunk.h"), "w", encoding="utf-8") as file:
                 file.write('#include "server/core/ports.h"\n')
             self.assertIn("no arrows", walls.check(folder)[0])
 
