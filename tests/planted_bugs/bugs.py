@@ -11,15 +11,23 @@ class Bug:
 
 
 SUBMITTER = "server/core/submission/submitter.cc"
+SUBMISSION = "server/core/submission/submission.cc"
+POSTING = "server/core/submission/posting.cc"
 TRACKER = "server/core/tracking/tracker.cc"
+RECORDING = "server/core/tracking/recording.cc"
+DURABLE = "server/core/durable.h"
 POLLER = "server/core/polling/poller.cc"
+POLL_PLANNER = "server/core/polling/poll_planner.cc"
 POLL_BUDGET = "server/core/polling/poll_budget.cc"
 RECONCILER = "server/core/evidence/reconciler.cc"
+HISTORY_READER = "server/core/evidence/history_reader.cc"
+ORPHANS = "server/core/evidence/orphans.cc"
 EVIDENCE = "server/core/evidence/evidence.cc"
 WATCH_HUB = "server/core/watching/watch_hub.cc"
 STATES = "server/core/state_machine.cc"
 OPERATIONS = "server/ledger/operations.cc"
 STORE = "server/ledger/store.cc"
+OUTLET = "server/ledger/outlet.cc"
 LEDGER_FILE = "server/ledger/ledger_file.cc"
 RECORDS = "server/ledger/records.cc"
 WEBHOOK = "server/wavespeed/webhook.cc"
@@ -30,44 +38,68 @@ BUGS = [
     # ------------------------------------------------------------------------------------ one payment
     Bug("send-before-submitting-is-durable",
         "a crash while queued work is sent makes it look unsent: paid twice",
-        ((SUBMITTER, "    LeaveQueue(flight);\n", "    Send(flight);\n"),)),
+        ((SUBMISSION, "      self->host_.Post(self, std::move(recorded.prediction), self->attempt_);\n", ""),
+         (SUBMISSION, "  parts_.tracker.Record(KeyOf(*prediction_), std::move(observation));\n}\n\nbool Submission::TimeIsUp",
+          "  parts_.tracker.Record(KeyOf(*prediction_), std::move(observation));\n"
+          "  host_.Post(shared_from_this(), prediction_, attempt_);\n}\n\nbool Submission::TimeIsUp"))),
     Bug("repeat-the-post-when-its-outcome-is-unknown",
         "a lost answer is paid twice",
-        ((SUBMITTER, "} else if (!flight->unresolved) {",
-          "} else if (flight->not_sent == 0 && !flight->unresolved) {\n"
-          "    OnNotSent(flight, CreateNotSent{\"?\"});\n"
-          "  } else if (!flight->unresolved) {"),)),
+        ((POSTING, "  } else {\n    if (standing_ != Standing::kUnresolved) {\n",
+          "  } else if (not_sent_ == 0 && standing_ != Standing::kUnresolved) {\n"
+          "    OnNotSent(CreateNotSent{\"?\"});\n"
+          "  } else {\n    if (standing_ != Standing::kUnresolved) {\n"),)),
     Bug("forget-what-a-crash-left-in-flight",
         "the caller's retry after a crash is paid twice",
         ((STATES, "    case State::kQueued: return Recovery::kWithdraw;\n    case State::kSubmitting:\n",
           "    case State::kQueued:\n    case State::kSubmitting: return Recovery::kWithdraw;\n"),)),
     Bug("withdraw-at-the-soft-timeout",
         "the caller's retry after a slow answer is paid twice",
-        ((SUBMITTER, "    case Flight::Phase::kSending:\n",
-          "    case Flight::Phase::kSending:\n"
-          "      if (!flight->known) {\n"
-          "        WithdrawUnsent(flight, \"soft timeout\", QueueTimeout());\n"
-          "        return;\n"
-          "      }\n"),)),
+        ((POSTING, "  } else if (phase_ == Phase::kOnTheWire) {\n",
+          "  } else if (phase_ == Phase::kOnTheWire && standing_ == Standing::kHidden) {\n"
+          "    EndUnsent(\"soft timeout\", UpstreamNotReachedInTime());\n"
+          "  } else if (phase_ == Phase::kOnTheWire) {\n"),)),
     Bug("answer-another-payload-with-the-first-one",
         "a caller gets a video of something else",
         ((OPERATIONS, "  if ((*holder)->canonical != reservation.canonical) return core::ReserveConflict{};\n", ""),)),
     Bug("forget-rejections",
         "a prompt that upstream has refused is sent anew with each retry",
-        ((SUBMITTER, "  const bool remember = rejected.reason", "  const bool remember = false && rejected.reason"),)),
+        ((SUBMISSION, "  return rejected.reason == Reason::kUpstreamRejected",
+          "  return false && rejected.reason == Reason::kUpstreamRejected"),)),
     Bug("answer-before-the-commit",
         "a crash loses a submission that was acknowledged",
-        ((SUBMITTER, "  tracker_.Record(KeyOf(*flight->prediction), std::move(observation));\n}\n\nvoid Submitter::Withdraw",
-          "  Land(flight);\n  AnswerCallers(flight, flight->prediction);\n"
-          "  tracker_.Record(KeyOf(*flight->prediction), std::move(observation));\n}\n\nvoid Submitter::Withdraw"),)),
+        ((POSTING, "  parts_.tracker.Record(KeyOf(*prediction_), std::move(observation));\n",
+          "  if (owner_ != nullptr) owner_->OnRecorded(prediction_);\n"
+          "  parts_.tracker.Record(KeyOf(*prediction_), std::move(observation));\n"),)),
     Bug("do-not-insist-on-an-acceptance",
         "a full disk loses the id of a paid task",
         (("server/core/tracking/tracker.h", "  bool insist = true;\n", "  bool insist = false;\n"),)),
     Bug("ignore-late-answers",
         "a video whose acceptance came late is given up",
-        ((SUBMITTER, "  if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n",
-          "  if (flight->unresolved) return;\n"
-          "  if (auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n"),)),
+        ((POSTING, "  if (const auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n",
+          "  if (standing_ == Standing::kUnresolved) {\n    End();\n"
+          "  } else if (const auto* accepted = std::get_if<CreateAccepted>(&outcome)) {\n"),)),
+    Bug("repeat-the-post-after-unresolved",
+        "evidence judges an attempt that may still be paid for",
+        ((POSTING, "now + delay < deadline && standing_ != Standing::kUnresolved",
+          "now + delay < deadline || standing_ == Standing::kUnresolved"),)),
+    Bug("free-the-slot-while-the-post-is-on-the-wire",
+        "a slow upstream gets more submissions at once than it may",
+        ((SUBMISSION, " || host_.OnTheWire(KeyOf(*prediction_))) return;", ") return;"),)),
+    Bug("tell-a-rejection-before-it-is-remembered",
+        "after a crash there is a prediction of what its caller was told is refused",
+        ((SUBMISSION, "  if (IsLedgerTrouble(error)) AnswerCallers(error);\n",
+          "  if (IsLedgerTrouble(error) || remember) AnswerCallers(error);\n"),)),
+    Bug("send-with-another-key",
+        "the task is another account's, where nobody looks for it",
+        ((POSTING, "  if (parts_.ports.upstream.KeyFingerprint() != prediction_->key_fingerprint) {\n",
+          "  if (prediction_->key_fingerprint.empty()) {\n"),)),
+    Bug("let-a-refusal-end-what-has-a-task",
+        "a webhook has shown a paid video, and it is given up all the same",
+        ((POSTING, "  Record(std::move(failed), std::move(outcome), /*unless_bound=*/true);\n",
+          "  Record(std::move(failed), std::move(outcome), /*unless_bound=*/false);\n"),)),
+    Bug("hide-after-a-crash-what-was-acknowledged",
+        "a caller who was told OK is told that there is no such prediction",
+        ((SUBMITTER, "  tracker_.MarkAcknowledged(KeyOf(prediction));\n", ""),)),
 
     # ------------------------------------------------------------------------------------ evidence
     Bug("bind-tasks-that-somebody-has",
@@ -103,16 +135,29 @@ BUGS = [
         ((RECONCILER, "attempt.attempt.number > options_.resend_after_absence", "options_.resend_after_absence < 0"),)),
     Bug("drop-orphans",
         "videos that were paid for and came late are lost",
-        ((TRACKER, "    evidence_sink_->OnUnboundTask(key, *outcome);\n", ""),)),
+        ((RECORDING, "    observer_.OnUnboundTask(key, *outcome);\n", ""),)),
     Bug("let-a-replaced-attempt-decide",
         "the answer to the attempt that replaced it is lost, and its prediction never ends",
-        ((TRACKER, "observation.attempt_outcome->number < prospect.attempt;", "observation.attempt_outcome->number < 0;"),)),
+        ((RECORDING, "observation.attempt_outcome->number < prospect.attempt;", "observation.attempt_outcome->number < 0;"),)),
     Bug("forget-orphans-at-a-restart",
         "their videos are never fetched",
         ((RECONCILER, "  orphans_.Start();\n", ""),)),
     Bug("ask-only-about-what-is-unresolved",
         "tasks of given-up predictions are never found",
-        ((RECONCILER, "  if (question.whole) question.reading.since = now - options_.upstream_retention;\n", ""),)),
+        ((HISTORY_READER, "  if (question.whole) question.reading.since = now - options_.upstream_retention;\n", ""),)),
+    Bug("send-again-before-it-is-durable",
+        "a crash after the further attempt's POST makes it unknown: paid twice",
+        ((RECONCILER, "    if (recorded.end == Recorded::End::kCommitted) {\n",
+          "    if (recorded.end == Recorded::End::kCommitted || recorded.end == Recorded::End::kKept) {\n"),)),
+    Bug("believe-a-history-read-with-two-keys",
+        "an attempt is judged by the history of another account",
+        ((HISTORY_READER, "if (!review.ok() || !same_account) {", "if (!review.ok() || (!same_account && failures_ < 0)) {"),)),
+    Bug("take-an-orphan-for-lost",
+        "a key of another account does not know it, so its videos are given up",
+        ((ORPHANS, ".account_key = \"\",", ".account_key = ports_.upstream.KeyFingerprint(),"),)),
+    Bug("keep-an-orphan's-videos-to-oneself",
+        "an orphan's videos are polled and not recorded",
+        ((ORPHANS, "  Write(std::move(record), [](const absl::Status&) {});\n", ""),)),
 
     # ------------------------------------------------------------------------------------ the ledger
     Bug("forget-the-commit",
@@ -130,6 +175,27 @@ BUGS = [
     Bug("commit-a-batch-in-which-one-failed-half-way",
         "half an operation becomes durable with the rest of its batch",
         ((STORE, "    if (!IsOk(*call) && database_->total_changes() != changes_before) return false;\n", "    if (changes_before < 0) return false;\n"),)),
+    Bug("tell-of-a-commit-that-failed",
+        "a full disk takes back what callers were told",
+        ((STORE, "    const absl::Status status = core::IsWrite(*call) ? trouble : EnsureOpen();\n",
+          "    if (core::IsWrite(*call) && IsOk(*call)) continue;\n"
+          "    const absl::Status status = core::IsWrite(*call) ? trouble : EnsureOpen();\n"),)),
+    Bug("answer-before-the-observer",
+        "who reads the answer and then watches sees the past",
+        ((OUTLET, "        if (observer_ != nullptr && any.answer.ok()) {\n",
+          "        auto answer = any.answer;\n        std::move(any.done)(std::move(answer));\n"
+          "        if (observer_ != nullptr && any.answer.ok()) {\n"),
+         (OUTLET, "        std::move(any.done)(std::move(any.answer));\n", ""))),
+    Bug("give-up-after-the-first-try",
+        "a full disk loses what has to be recorded",
+        ((DURABLE, "if (!matter->tried(std::move(answer))) return;",
+          "if (!matter->tried(std::move(answer)) || matter->failures == 0) return;"),)),
+    Bug("read-without-learning",
+        "a watcher sees less than somebody was shown before",
+        ((TRACKER, "Learn(std::make_shared<const Prediction>(Fold(*stored)));", ""),)),
+    Bug("list-without-learning",
+        "a watcher sees less than a list has shown before",
+        ((TRACKER, "for (const auto& shown : page->predictions) Learn(shown);", ""),)),
 
     # ------------------------------------------------------------------------------------ watching
     Bug("miss-what-is-committed-while-reading",
@@ -142,6 +208,13 @@ BUGS = [
         "a list shows a prediction that is rejected a moment later",
         (("server/core/prediction.cc", "    if (entry.state != State::kQueued && entry.state != State::kSubmitting) return true;\n",
           "    if (entry.sequence > 0) return true;\n"),)),
+    Bug("show-watchers-what-is-not-durable",
+        "a crash takes back what a watcher has seen",
+        ((RECORDING, "    entry.acknowledged = true;\n",
+          "    entry.acknowledged = true;\n"
+          "    Transition next = failed.transition;\n"
+          "    next.sequence = entry.current->sequence + 1;\n"
+          "    observer_.OnCommitted(std::make_shared<const Prediction>(Apply(*entry.current, next)));\n"),)),
     Bug("let-states-go-backwards",
         "a late observation undoes a terminal state",
         ((STATES, "    case State::kCompleted:\n    case State::kFailed:\n    case State::kCancelled:\n    case State::kTimedOut:\n    case State::kDeleted: return false;\n  }\n  return false;\n}\n\nabsl::string_view AttemptResultName",
@@ -156,6 +229,14 @@ BUGS = [
         "a paid video is given up because one machine did not know it yet",
         ((POLLER, "constexpr int kNotFoundPolls = 5;", "constexpr int kNotFoundPolls = 1;"),
          (POLLER, "constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);", "constexpr absl::Duration kNotFoundPeriod = absl::ZeroDuration();"))),
+    Bug("leave-a-task-before-its-end-is-durable",
+        "what comes out of trouble is polled as if it were new",
+        ((POLLER, "    task.observer->OnTaskSeen(key, seen);  // and leaves it, once that is durable\n",
+          "    task.observer->OnTaskSeen(key, seen);\n    Leave(key);\n"),)),
+    Bug("poll-an-orphan-while-the-key-is-refused",
+        "a refused key is used again and again",
+        ((POLLER, "  if (task.polls_under_way > 0 || task.next || paused_) return;\n",
+          "  if (task.polls_under_way > 0 || task.next || (paused_ && !about.account_key.empty())) return;\n"),)),
     Bug("prune-by-age-alone",
         "work in progress is forgotten, and its request_id pays again",
         ((RECORDS, "FROM predictions WHERE end_time < ? \"\n       \"AND (state >= ? OR rejected = 1) ORDER BY end_time LIMIT ?\"",
@@ -184,8 +265,8 @@ BUGS = [
         ((RECONCILER, "        if (found->upstream_id == upstream_id) {", "        if (!found->upstream_id.empty()) {"),)),
     Bug("rely-on-webhooks-for-ever",
         "once webhooks stop coming, every video is seen late",
-        ((POLLER, "  ends_announced_ = announced ? std::min(ends_announced_ + 1, kEndsToTrust) : 0;\n",
-          "  if (announced) ends_announced_ = std::min(ends_announced_ + 1, kEndsToTrust);\n"),)),
+        ((POLL_PLANNER, "  ends_with_webhook_ = came ? std::min(ends_with_webhook_ + 1, kEndsToTrust) : 0;\n",
+          "  if (came) ends_with_webhook_ = std::min(ends_with_webhook_ + 1, kEndsToTrust);\n"),)),
 
     # ------------------------------------------------------------------------------------ what upstream can bear
     Bug("ask-during-retry-after",
