@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "tests/core/reconciler_world.h"
+#include "tests/core/evidence/reconciler_world.h"
 
 namespace dreamgate::core {
 namespace {

@@ -1,7 +1,7 @@
 // A World whose upstream has an account: tasks that exist whatever the gateway knows of them, shown
 // by history as well or as badly as the test wants, and by GETs until they end. One thread.
-#ifndef DREAMGATE_TESTS_CORE_RECONCILER_WORLD_H_
-#define DREAMGATE_TESTS_CORE_RECONCILER_WORLD_H_
+#ifndef DREAMGATE_TESTS_CORE_EVIDENCE_RECONCILER_WORLD_H_
+#define DREAMGATE_TESTS_CORE_EVIDENCE_RECONCILER_WORLD_H_
 
 #include <algorithm>
 #include <map>
@@ -245,6 +245,22 @@ class ReconcilerWorld : public World {
   Account account{*this};
 };
 
+// Well within this, history has been asked once more after something has changed.
+constexpr absl::Duration kSoon = absl::Minutes(2);
+
+// Within this, also what has been given up has been asked for once more.
+constexpr absl::Duration kWithinTheHour = absl::Minutes(70);
+
+inline Options WithResend(int times = 1) {
+  Options options;
+  options.resend_after_absence = times;
+  return options;
+}
+
+inline Output VideoOf(const std::string& upstream_id) {
+  return {Account::UrlOf(upstream_id), false};
+}
+
 }  // namespace dreamgate::core
 
-#endif  // DREAMGATE_TESTS_CORE_RECONCILER_WORLD_H_
+#endif  // DREAMGATE_TESTS_CORE_EVIDENCE_RECONCILER_WORLD_H_

@@ -1,20 +1,21 @@
-#include "server/core/tracking/tracker.h"
+// How a task is polled, and what the answers to its polls mean.
+#include "server/core/polling/poller.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "tests/core/world.h"
+#include "tests/core/evidence/reconciler_world.h"
 
 namespace dreamgate::core {
 namespace {
 
-// ----------------------------------------------------------------------------------------- observing
+// ---------------------------------------------------------------------------------------- observing
 
-TEST(TrackerTest, OnePollerHoweverManyWatch) {
+TEST(PollerTest, OnePollerHoweverManyWatch) {
   const auto gets_with = [](int watchers) {
     Options options;
     options.poll_min_interval = options.poll_max_interval = absl::Seconds(5);
@@ -34,7 +35,7 @@ TEST(TrackerTest, OnePollerHoweverManyWatch) {
   EXPECT_NEAR(gets_with(0), gets_with_one / 2.0, 2);
 }
 
-TEST(TrackerTest, APollOfATaskWaitsForTheOneBefore) {
+TEST(PollerTest, APollOfATaskWaitsForTheOneBefore) {
   World world;
   world.Create("r1", "u1");
   ASSERT_TRUE(
@@ -43,7 +44,7 @@ TEST(TrackerTest, APollOfATaskWaitsForTheOneBefore) {
   EXPECT_EQ(world.upstream.gets_counted, 1);
 }
 
-TEST(TrackerTest, APollThatHangsGetsCompanyAndBothAnswersCount) {
+TEST(PollerTest, APollThatHangsGetsCompanyAndBothAnswersCount) {
   World world;
   const std::string id = world.Create("r1", "u1");
   ASSERT_TRUE(
@@ -57,7 +58,7 @@ TEST(TrackerTest, APollThatHangsGetsCompanyAndBothAnswersCount) {
 }
 
 // What hangs since before upstream was back must not make us poll once more when it fails at last.
-TEST(TrackerTest, AFailureThatALaterPollHasOvertakenChangesNothing) {
+TEST(PollerTest, AFailureThatALaterPollHasOvertakenChangesNothing) {
   World world;
   const std::string id = world.Create("r1", "u1");
   const auto watcher = world.Watch(id, std::nullopt, absl::Seconds(5));
@@ -72,70 +73,7 @@ TEST(TrackerTest, AFailureThatALaterPollHasOvertakenChangesNothing) {
   EXPECT_EQ(world.upstream.gets_counted, before);
 }
 
-TEST(TrackerTest, EveryStepOfUpstreamBecomesATransition) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  const auto watcher = world.Watch(id, 0);
-  world.AnswerGet(Shows("u1", State::kProcessing));
-  world.AnswerGet(Shows("u1", State::kCompleted));
-  EXPECT_THAT(watcher->states(), ElementsAre(State::kSubmitting, State::kCreated,
-                                             State::kProcessing, State::kCompleted));
-  EXPECT_TRUE(watcher->ended_ok);
-  EXPECT_EQ(watcher->updates.back().outputs.front().url, "https://cdn.test/video.mp4");
-  world.time.Advance(absl::Hours(1));
-  EXPECT_EQ(world.upstream.gets_counted, 2) << "what is over is not polled";
-}
-
-TEST(TrackerTest, ARepeatedStateIsNoTransition) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  world.AnswerGet(Shows("u1", State::kCreated));
-  world.AnswerGet(PollObserved{Task("u1", State::kCreated, "pending")});
-  EXPECT_EQ((*world.Get(id))->sequence, 2);
-}
-
-TEST(TrackerTest, AnUnknownStatusIsProcessingAndIsPolledOn) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  world.AnswerGet(PollObserved{Task("u1", State::kProcessing, "polishing")});
-  EXPECT_EQ(world.StateOf(id), State::kProcessing);
-  EXPECT_EQ((*world.Get(id))->upstream_status, "polishing");
-  world.AnswerGet(PollObserved{Task("u1", State::kProcessing, "dreaming")});
-  EXPECT_EQ((*world.Get(id))->sequence, 3);
-  world.AnswerGet(Shows("u1", State::kCompleted));
-  EXPECT_EQ(world.StateOf(id), State::kCompleted);
-}
-
-TEST(TrackerTest, ALateObservationNeverMovesItBackwards) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  const auto watcher = world.Watch(id);
-  world.AnswerGet(Shows("u1", State::kProcessing));
-  world.AnswerGet(Shows("u1", State::kCreated));
-  EXPECT_EQ(world.StateOf(id), State::kProcessing);
-  EXPECT_EQ(world.events.dropped["illegal"], 1);
-  EXPECT_THAT(watcher->states(), ElementsAre(State::kCreated, State::kProcessing));
-}
-
-TEST(TrackerTest, AFailedVideoIsData) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  const auto watcher = world.Watch(id);
-  world.AnswerGet(Shows("u1", State::kFailed));
-  EXPECT_TRUE(watcher->ended_ok);
-  EXPECT_EQ(watcher->updates.back().failure->code, FailureCode::kModerated);
-}
-
-TEST(TrackerTest, EveryTerminalStateOfUpstreamEndsIt) {
-  for (const State state : {State::kCancelled, State::kTimedOut, State::kDeleted}) {
-    World world;
-    const std::string id = world.Create("r1", "u1");
-    world.AnswerGet(Shows("u1", state));
-    EXPECT_EQ(world.StateOf(id), state);
-  }
-}
-
-TEST(TrackerTest, AnAnswerAboutAnotherTaskIsAFailedPoll) {
+TEST(PollerTest, AnAnswerAboutAnotherTaskIsAFailedPoll) {
   World world;
   const std::string id = world.Create("r1", "u1");
   world.AnswerGet(Shows("u2", State::kCompleted));
@@ -144,82 +82,9 @@ TEST(TrackerTest, AnAnswerAboutAnotherTaskIsAFailedPoll) {
   EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
 
-// ------------------------------------------------------------------------------------------- writing
+// ------------------------------------------------------------------------------------- failed polls
 
-TEST(TrackerTest, LaterObservationsMergeWhileOneIsBeingWritten) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  const auto watcher = world.Watch(id);
-  world.ledger.Hold();
-  world.AnswerGet(Shows("u1", State::kProcessing));
-  for (int i = 0; i < 10; ++i) world.AnswerGet(Shows("u1", State::kProcessing));
-  world.AnswerGet(Shows("u1", State::kCompleted));
-  world.ledger.Release();
-  world.time.RunDue();
-  EXPECT_THAT(watcher->states(),
-              ElementsAre(State::kCreated, State::kProcessing, State::kCompleted));
-  EXPECT_EQ(world.ledger.most_proposals_outstanding(), 1);
-}
-
-TEST(TrackerTest, AFailedWriteIsTriedAgainUntilItIsDurable) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  const auto watcher = world.Watch(id);
-  world.ledger.set_writes(FakeLedger::Writes::kFail);
-  world.AnswerGet(Shows("u1", State::kCompleted));
-  world.time.Advance(absl::Hours(1));
-  EXPECT_THAT(watcher->states(), ElementsAre(State::kCreated));
-  const size_t tries = world.ledger.writes_tried();
-  EXPECT_GT(tries, 100u) << "it must not give up";
-  EXPECT_LT(tries, 3000u) << "that is no backoff";
-  world.ledger.set_writes(FakeLedger::Writes::kWork);
-  world.time.Advance(absl::Seconds(10));
-  EXPECT_TRUE(watcher->ended_ok);
-}
-
-TEST(TrackerTest, ACommitWhoseOutcomeWasLostLeadsToExactlyOneTransitionThatWatchersSee) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  const auto watcher = world.Watch(id);
-  world.ledger.set_writes(FakeLedger::Writes::kWorkButReportFailure);
-  world.AnswerGet(Shows("u1", State::kProcessing));
-  EXPECT_THAT(watcher->states(), ElementsAre(State::kCreated));
-  world.ledger.set_writes(FakeLedger::Writes::kWork);
-  world.time.Advance(absl::Seconds(1));
-  EXPECT_THAT(watcher->states(), ElementsAre(State::kCreated, State::kProcessing));
-  EXPECT_EQ(world.ledger.Find(kTenant, id)->sequence, 3);
-  world.AnswerGet(Shows("u1", State::kCompleted));
-  EXPECT_EQ(world.ledger.Find(kTenant, id)->sequence, 4);
-  EXPECT_TRUE(watcher->ended_ok);
-}
-
-TEST(TrackerTest, ALostCommitOfATerminalStateStillEndsTheStreams) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  const auto watcher = world.Watch(id);
-  world.ledger.set_writes(FakeLedger::Writes::kWorkButReportFailure);
-  world.AnswerGet(Shows("u1", State::kCompleted));
-  world.time.Advance(absl::Minutes(1));  // the second try is refused: it is there already
-  EXPECT_TRUE(watcher->ended_ok);
-  EXPECT_EQ(world.gateway->Status().predictions_in_flight, 0);
-}
-
-TEST(TrackerTest, ARefusalWithoutNewsIsNotAskedAgainAtOnce) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  world.ledger.set_writes(FakeLedger::Writes::kRefuse);
-  world.AnswerGet(PollObserved{Task("u1", State::kCompleted)});
-  const size_t tries = world.ledger.writes_tried();
-  world.time.Advance(absl::Minutes(1));
-  EXPECT_LT(world.ledger.writes_tried(), tries + 100);
-  world.ledger.set_writes(FakeLedger::Writes::kWork);
-  world.time.Advance(absl::Seconds(10));
-  EXPECT_EQ(world.StateOf(id), State::kCompleted);
-}
-
-// -------------------------------------------------------------------------------------- failed polls
-
-TEST(TrackerTest, FailedPollsBackOffAndNeverFailThePrediction) {
+TEST(PollerTest, FailedPollsBackOffAndNeverFailThePrediction) {
   for (const auto& [problem, http_status] :
        std::vector<std::pair<PollProblem, int>>{{PollProblem::kTransient, 503},
                                                 {PollProblem::kTransient, 0},
@@ -243,7 +108,7 @@ TEST(TrackerTest, FailedPollsBackOffAndNeverFailThePrediction) {
   }
 }
 
-TEST(TrackerTest, RetryAfterIsHonoured) {
+TEST(PollerTest, RetryAfterIsHonoured) {
   for (const PollProblem problem : {PollProblem::kRateLimited, PollProblem::kTransient}) {
     World world;
     world.Create("r1", "u1");
@@ -255,7 +120,7 @@ TEST(TrackerTest, RetryAfterIsHonoured) {
   }
 }
 
-TEST(TrackerTest, AHeartbeatTellsWhenUpstreamWasLastSeenAndWillBePolledNext) {
+TEST(PollerTest, AHeartbeatTellsWhenUpstreamWasLastSeenAndWillBePolledNext) {
   World world;
   const std::string id = world.Create("r1", "u1");
   const auto watcher = world.Watch(id, std::nullopt, absl::Seconds(5));
@@ -275,7 +140,7 @@ TEST(TrackerTest, AHeartbeatTellsWhenUpstreamWasLastSeenAndWillBePolledNext) {
       << "the next poll is not in the past";
 }
 
-TEST(TrackerTest, AHeartbeatEstimatesFromEarlierVideos) {
+TEST(PollerTest, AHeartbeatEstimatesFromEarlierVideos) {
   World world;
   const std::string first = world.Create("r1", "u1");
   world.time.Advance(absl::Seconds(100));
@@ -290,9 +155,9 @@ TEST(TrackerTest, AHeartbeatEstimatesFromEarlierVideos) {
   EXPECT_LT(*beat.estimated_time_left, absl::Seconds(56));
 }
 
-// ----------------------------------------------------------------------------------- refused credentials
+// ------------------------------------------------------------------------------ refused credentials
 
-TEST(TrackerTest, RefusedCredentialsPauseAllPollingAndAProbeResumesIt) {
+TEST(PollerTest, RefusedCredentialsPauseAllPollingAndAProbeResumesIt) {
   World world;
   std::vector<std::string> ids;
   for (const std::string name : {"1", "2", "3"})
@@ -314,7 +179,7 @@ TEST(TrackerTest, RefusedCredentialsPauseAllPollingAndAProbeResumesIt) {
   for (const std::string& id : ids) EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
 
-TEST(TrackerTest, WhatIsAcceptedDuringThePauseIsPolledAfterIt) {
+TEST(PollerTest, WhatIsAcceptedDuringThePauseIsPolledAfterIt) {
   World world;
   world.Create("r1", "u1");
   world.AnswerGet(Fails(PollProblem::kCredentialsRejected, 403));
@@ -328,7 +193,7 @@ TEST(TrackerTest, WhatIsAcceptedDuringThePauseIsPolledAfterIt) {
   EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
 
-TEST(TrackerTest, AProbeWhosePredictionHasEndedMeanwhileDoesNotEndTheProbing) {
+TEST(PollerTest, AProbeWhosePredictionHasEndedMeanwhileDoesNotEndTheProbing) {
   Options options;
   options.upstream_retention = absl::Seconds(40);
   World world(options);
@@ -346,7 +211,7 @@ TEST(TrackerTest, AProbeWhosePredictionHasEndedMeanwhileDoesNotEndTheProbing) {
   EXPECT_GT(world.upstream.gets_counted, 2);
 }
 
-TEST(TrackerTest, ATaskThatAloneStaysRefusedDoesNotKeepTheOthersFromBeingPolled) {
+TEST(PollerTest, ATaskThatAloneStaysRefusedDoesNotKeepTheOthersFromBeingPolled) {
   World world;
   world.Create("r1", "refused");
   const std::string id = world.Create("r2", "fine");
@@ -358,7 +223,7 @@ TEST(TrackerTest, ATaskThatAloneStaysRefusedDoesNotKeepTheOthersFromBeingPolled)
   EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
 
-// --------------------------------------------------------------------------------------- lost upstream
+// ------------------------------------------------------------------------------------ lost upstream
 
 // One prediction that upstream says it does not know, beside one that it does.
 class NotFoundTest : public testing::Test {
@@ -427,69 +292,52 @@ TEST_F(NotFoundTest, OneGoodPollStartsTheCountAgain) {
   EXPECT_EQ(world_.StateOf(lost_), State::kFailed);
 }
 
-// ------------------------------------------------------------------------------------------ deadlines
+// --------------------------------------------------------------------------------------- other keys
 
-TEST(TrackerTest, WhatIsNotTerminalAfterSevenDaysExpires) {
-  World world;
-  world.upstream.answer_gets = [](const std::string& id) { return Shows(id, State::kProcessing); };
-  const std::string id = world.Create("r1", "u1");
-  world.time.Advance(absl::Hours(7 * 24 - 1));
-  EXPECT_EQ(world.StateOf(id), State::kProcessing);
-  world.time.Advance(absl::Hours(1));
-  EXPECT_EQ(world.StateOf(id), State::kFailed);
-  EXPECT_EQ((*world.Get(id))->failure->code, FailureCode::kUpstreamExpired);
+TEST(KeySwitchTest, NotFoundWithAnotherKeyNeverFailsAPrediction) {
+  ReconcilerWorld world;
+  world.account.duration = absl::Hours(6);
+  const auto old_call = world.Submit("r1");
+  const std::string old_task = world.MakeAndAccept();
+  world.upstream.key_fingerprint = "another-key";
+  world.account.not_found.insert(old_task);  // another account does not know it
+  const auto new_call = world.Submit("r2");
+  world.MakeAndAccept();
+  world.time.Advance(absl::Hours(5));
+  EXPECT_FALSE(IsTerminal(world.Durable(old_call->id()).state));
+  world.upstream.key_fingerprint = "0123456789abcdef";
+  world.account.not_found.clear();
+  ASSERT_TRUE(world.Ends(old_call->id(), absl::Hours(6)));
+  ASSERT_TRUE(world.Ends(new_call->id(), absl::Hours(6)));
+  EXPECT_EQ(world.Durable(old_call->id()).state, State::kCompleted);
+  EXPECT_EQ(world.Durable(new_call->id()).state, State::kCompleted);
 }
 
-TEST(TrackerTest, TheSevenDaysGoOnOverARestart) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  world.Crash();
-  world.time.Advance(absl::Hours(8 * 24));
-  world.StartGateway();
-  world.time.Advance(absl::Seconds(1));
-  EXPECT_EQ((*world.Get(id))->failure->code, FailureCode::kUpstreamExpired);
+TEST(KeySwitchTest, NotFoundWithTheSameKeyStillFailsIt) {
+  ReconcilerWorld world;
+  world.account.duration = absl::Hours(6);
+  const auto gone = world.Submit("r1");
+  const std::string task = world.MakeAndAccept();
+  world.account.not_found.insert(task);
+  world.Submit("r2");
+  world.MakeAndAccept();
+  ASSERT_TRUE(world.Ends(gone->id(), absl::Hours(3)));
+  EXPECT_EQ(world.FailureOf(gone->id()), FailureCode::kUpstreamNotFound);
 }
 
-TEST(TrackerTest, WhatStaysUnresolvedIsGivenUpInTime) {
-  World world;
+TEST(KeySwitchTest, NotFoundsSeenWithAnotherKeyDoNotCountAfterTheSwitchBack) {
+  ReconcilerWorld world;
+  world.account.duration = absl::Hours(12);
   const auto call = world.Submit("r1");
-  world.Answer(Unknown());
-  const auto watcher = world.Watch(call->id());
-  world.time.Advance(world.options.unresolved_timeout - absl::Seconds(1));
-  EXPECT_EQ(world.StateOf(call->id()), State::kUnresolved);
-  world.time.Advance(absl::Seconds(1));
-  EXPECT_TRUE(watcher->ended_ok);
-  EXPECT_EQ(watcher->updates.back().failure->code, FailureCode::kSubmitOutcomeUnknown);
-  EXPECT_EQ(world.upstream.gets_counted, 0);
-}
-
-TEST(TrackerTest, WhatAReaderOfTheLedgerHasSeenIsNotTakenBackByAGet) {
-  World world;
-  const std::string id = world.Create("r1", "u1");
-  world.ledger.set_writes(FakeLedger::Writes::kWorkButReportFailure);
-  world.AnswerGet(Shows("u1", State::kProcessing));
-  ASSERT_EQ(world.StateOf(id), State::kCreated) << "it is not known to be durable";
-  const auto watcher = world.Watch(id);
-  EXPECT_THAT(watcher->states(), ElementsAre(State::kProcessing));
-  EXPECT_EQ(world.StateOf(id), State::kProcessing);
-  world.ledger.set_writes(FakeLedger::Writes::kWork);
-  world.time.Advance(absl::Seconds(15));
-  EXPECT_EQ((*world.Get(id))->sequence, 3);
-  EXPECT_THAT(world.events.errors, IsEmpty());
-}
-
-TEST(TrackerTest, AnAcceptanceThatWaitsForTheLedgerIsNotGivenUp) {
-  World world;
-  const auto call = world.Submit("r1");
-  world.time.Advance(world.options.submit_soft_timeout);
-  ASSERT_EQ(call->state(), State::kUnresolved);
-  world.ledger.set_writes(FakeLedger::Writes::kFail);
-  world.Answer(Accepted("u1"));
-  world.time.Advance(world.options.unresolved_timeout + absl::Minutes(1));
-  world.ledger.set_writes(FakeLedger::Writes::kWork);
-  world.time.Advance(absl::Seconds(15));
-  EXPECT_EQ(world.StateOf(call->id()), State::kCreated);
-  EXPECT_GT(world.upstream.gets_counted, 0);
+  const std::string task = world.MakeAndAccept();
+  world.Submit("r2");
+  world.MakeAndAccept();
+  world.account.not_found.insert(task);
+  world.upstream.key_fingerprint = "another-key";
+  world.time.Advance(absl::Hours(3));
+  world.upstream.key_fingerprint = "0123456789abcdef";
+  world.time.Advance(absl::Minutes(30));
+  EXPECT_FALSE(IsTerminal(world.Durable(call->id()).state));
 }
 
 }  // namespace

@@ -1,21 +1,23 @@
-// When tasks are polled: learned, shared under a budget, and seldom while webhooks do the work.
-#include "server/core/polling/poller.h"
+// When tasks are polled: learned, shared under a budget, and seldom while webhooks do the work or
+// nobody watches.
+#include "server/core/polling/poll_planner.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "tests/core/world.h"
+#include "tests/core/evidence/reconciler_world.h"
 
 namespace dreamgate::core {
 namespace {
 
 // Upstream makes each video in `takes`, and the world asks for one after the other.
-class PollerTest : public testing::Test {
+class LearnedPaceTest : public testing::Test {
  protected:
-  explicit PollerTest(Options options = {}) : world_(std::move(options)) {
+  explicit LearnedPaceTest(Options options = {}) : world_(std::move(options)) {
     world_.upstream.answer_creates = [this](const CreateTaskRequest& request) {
       begun_[request.prompt] = world_.time.Now();
       return Accepted(request.prompt);
@@ -56,7 +58,7 @@ class PollerTest : public testing::Test {
   std::map<std::string, int> polls_;
 };
 
-TEST_F(PollerTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSamePolls) {
+TEST_F(LearnedPaceTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSamePolls) {
   const auto mean_delay_of_five = [this] {
     absl::Duration sum;
     for (int i = 0; i < 5; ++i) {
@@ -70,7 +72,7 @@ TEST_F(PollerTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSamePolls
   EXPECT_LT(mean_delay_of_five(), before);
 }
 
-TEST_F(PollerTest, WhatIsLearnedOutlivesTheProcess) {
+TEST_F(LearnedPaceTest, WhatIsLearnedOutlivesTheProcess) {
   for (int i = 0; i < 30; ++i) MakeOne(/*webhook=*/false);
   const auto call = world_.Submit("one more", "one more");
   world_.time.Advance(absl::Minutes(2));
@@ -82,7 +84,7 @@ TEST_F(PollerTest, WhatIsLearnedOutlivesTheProcess) {
   EXPECT_NEAR(MakeOne(/*webhook=*/false), polls, 4);
 }
 
-TEST_F(PollerTest, SpoiltBytesAreNothingLearned) {
+TEST_F(LearnedPaceTest, SpoiltBytesAreNothingLearned) {
   world_.ledger.Call(SaveLearnedRequest{world_.options.model, "garbage"},
                      [](const absl::StatusOr<Done>&) {});
   world_.time.RunDue();
@@ -91,9 +93,9 @@ TEST_F(PollerTest, SpoiltBytesAreNothingLearned) {
   EXPECT_GT(MakeOne(/*webhook=*/false), 1);
 }
 
-class WebhookPaceTest : public PollerTest {
+class WebhookPaceTest : public LearnedPaceTest {
  protected:
-  WebhookPaceTest() : PollerTest(WithWebhooks()) {}
+  WebhookPaceTest() : LearnedPaceTest(WithWebhooks()) {}
 
  private:
   static Options WithWebhooks() {
@@ -173,6 +175,65 @@ TEST(PollerBudgetTest, A429SlowsAllPollsAndNothingIsLostByIt) {
   storm = false;
   world.time.Advance(absl::Minutes(10));
   EXPECT_EQ(world.gateway->Status().predictions_in_flight, 0);
+}
+
+class PaceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    world_.account.duration = absl::Hours(2);
+    id_ = world_.Submit("r1")->request_id;
+    task_ = world_.MakeAndAccept();
+    id_ = world_.ledger.All()[0]->id;
+  }
+  size_t PollsWithin(absl::Duration span) {
+    const size_t before = world_.account.polls[task_].size();
+    world_.time.Advance(span);
+    return world_.account.polls[task_].size() - before;
+  }
+  ReconcilerWorld world_;
+  std::string id_;
+  std::string task_;
+};
+
+TEST_F(PaceTest, WhatNobodyWatchesIsPolledLessOftenButToTheEnd) {
+  auto watcher = world_.Watch(id_);
+  world_.time.Advance(absl::Minutes(10));
+  const size_t watched = PollsWithin(absl::Minutes(10));
+  world_.gateway->Unwatch(watcher);
+  world_.time.Advance(absl::Minutes(10));
+  const size_t unwatched = PollsWithin(absl::Minutes(10));
+  EXPECT_GE(watched, 30u);
+  EXPECT_LT(unwatched * 3, watched * 2);
+  EXPECT_GE(unwatched, 1u);
+  ASSERT_TRUE(world_.Ends(id_, absl::Hours(3)));
+  EXPECT_EQ(world_.Durable(id_).state, State::kCompleted);
+  EXPECT_LE(world_.time.Now() - world_.account.Find(task_).created,
+            absl::Hours(2) + absl::Minutes(10));
+}
+
+TEST_F(PaceTest, AWatcherBringsThePaceBack) {
+  world_.time.Advance(absl::Minutes(30));
+  const size_t unwatched = PollsWithin(absl::Minutes(10));
+  world_.Watch(id_);
+  EXPECT_GE(PollsWithin(world_.options.poll_max_interval * 2), 1u) << "not at the next slow poll";
+  EXPECT_GT(PollsWithin(absl::Minutes(10)), unwatched) << "although age makes polls rarer";
+}
+
+TEST_F(PaceTest, AGetBringsThePaceBackForAWhile) {
+  world_.time.Advance(absl::Minutes(30));
+  const size_t unwatched = PollsWithin(absl::Minutes(10));
+  ASSERT_TRUE(world_.Get(id_).ok());
+  EXPECT_GE(PollsWithin(world_.options.poll_max_interval * 2), 1u);
+  world_.time.Advance(absl::Minutes(60));
+  EXPECT_LE(PollsWithin(absl::Minutes(10)), unwatched + 1) << "interest wears off";
+}
+
+TEST_F(PaceTest, OneOfTwoWatchersLeavingChangesNothing) {
+  const auto one = world_.Watch(id_);
+  const auto two = world_.Watch(id_);
+  world_.time.Advance(absl::Minutes(10));
+  world_.gateway->Unwatch(one);
+  EXPECT_GE(PollsWithin(absl::Minutes(10)), 30u);
 }
 
 }  // namespace
