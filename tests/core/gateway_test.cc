@@ -123,7 +123,7 @@ TEST(GatewayTest, StatusListsTheOldestInFlightWithTheirWatchers) {
 }
 
 // AddressSanitizer judges what is used after its end, and what is never freed.
-TEST(GatewayTest, ItMayBeDestroyedAtAnyStepOfItsWork) {
+TEST(GatewayTest, AGatewayMayBeDestroyedAtAnyStepOfItsWork) {
   bool over = false;
   for (int steps = 0; !over; ++steps) {
     ASSERT_LT(steps, 500);
@@ -154,7 +154,7 @@ TEST(GatewayTest, ItMayBeDestroyedAtAnyStepOfItsWork) {
   }
 }
 
-TEST(GatewayTest, ItMayBeDestroyedWhilePostsAreOpenAndCallersWait) {
+TEST(GatewayTest, AGatewayMayBeDestroyedWhilePostsAreOpenAndCallersWait) {
   World world;
   world.Submit("answered unresolved");
   world.time.Advance(world.options.submit_soft_timeout);

@@ -222,7 +222,7 @@ class PollStormTest : public testing::TestWithParam<Storm> {
   }
   // A single prediction is polled now and then, so the storm is tried at many moments.
   static uint64_t WorldsFor(int predictions) { return predictions == 1 ? 20 : 1; }
-  // What the polls would cost with upstream in order. Worlds are alike, so each is run once, and a
+  // The polls that an upstream without trouble would get. Worlds are alike, so each is run once, and a
   // thousand predictions offer what twenty times fifty do.
   static int Offered(int predictions, absl::Duration length) {
     if (predictions == 1000) return 20 * Offered(50, length);
@@ -242,7 +242,7 @@ class PollStormTest : public testing::TestWithParam<Storm> {
   static int Weather(const Storm& storm, uint64_t seed);
 };
 
-TEST_P(PollStormTest, CostsUpstreamNoMoreThanOfferedAndIsOverIn30Seconds) {
+TEST_P(PollStormTest, AStormCostsUpstreamNoMoreThanOfferedAndIsOverIn30Seconds) {
   const Storm& storm = GetParam();
   const uint64_t worlds = WorldsFor(storm.predictions);
   int calls = 0;
@@ -311,7 +311,7 @@ INSTANTIATE_TEST_SUITE_P(Overload, PollStormTest, testing::ValuesIn(Storms({1, 5
 
 class HalfFailingTest : public testing::TestWithParam<int> {};
 
-TEST_P(HalfFailingTest, ItCostsAFifthMoreAtMostOpensNothingAndEverythingEnds) {
+TEST_P(HalfFailingTest, EverySecondPollFailingCostsAFifthMoreAtMostAndEverythingEnds) {
   int calls[2];
   for (const bool failing : {false, true}) {
     OverloadWorld world;
@@ -336,7 +336,7 @@ INSTANTIATE_TEST_SUITE_P(Overload, HalfFailingTest, testing::Values(1, 4));
 
 class SubmissionStormTest : public testing::TestWithParam<Storm> {};
 
-TEST_P(SubmissionStormTest, SendsFewPostsAndSubmissionsAreAcceptedAgainWithin30Seconds) {
+TEST_P(SubmissionStormTest, AStormSendsFewPostsAndSubmissionsAreAcceptedAgainWithin30Seconds) {
   const Storm& storm = GetParam();
   const double rate = storm.predictions;
   OverloadWorld world;

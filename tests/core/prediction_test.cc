@@ -185,7 +185,7 @@ TEST(PredictionTest, AFailureIsFoldedInAndRecoveredOutputsStay) {
   EXPECT_EQ(prediction.recovered_outputs, initial.recovered_outputs);
 }
 
-TEST(PredictionTest, ItIsVisibleOnceItHasBeenAcceptedOrIsUnresolvedAndStaysSo) {
+TEST(PredictionTest, APredictionIsVisibleOnceItHasBeenAcceptedOrIsUnresolvedAndStaysSo) {
   const auto after = [](const std::vector<State>& states) {
     Prediction prediction;
     for (const State state : states) {

@@ -29,7 +29,7 @@ std::string Finish(ReconcilerWorld& world, const std::string& request_id) {
   return call->id();
 }
 
-TEST(RetentionTest, WhatIsOverForLongEnoughIsForgottenAndNothingSooner) {
+TEST(RetentionTest, APredictionOverForLongEnoughIsForgottenAndNothingSooner) {
   ReconcilerWorld world(Keeping());
   const std::string id = Finish(world, "r1");
   world.time.Advance(kKept - absl::Minutes(1));
@@ -65,7 +65,7 @@ TEST(RetentionTest, ARememberedRejectionIsForgottenToo) {
   EXPECT_EQ(world.upstream.posts_counted, 2);
 }
 
-TEST(RetentionTest, WhatIsNotOverStaysHoweverOldItIs) {
+TEST(RetentionTest, APredictionThatIsNotOverStaysHoweverOldItIs) {
   Options options = Keeping();
   options.request_id_retention = absl::Hours(1);
   options.unresolved_timeout = absl::Hours(24 * 365);
@@ -121,7 +121,7 @@ TEST(RetentionTest, ManyAreForgottenInSmallSteps) {
   EXPECT_GE(steps, 3u);
 }
 
-TEST(RetentionTest, ItGoesOnAfterLedgerTrouble) {
+TEST(RetentionTest, ForgettingGoesOnAfterLedgerTrouble) {
   for (const auto writes : {FakeLedger::Writes::kFail, FakeLedger::Writes::kWorkButReportFailure}) {
     ReconcilerWorld world(Keeping());
     const std::string id = Finish(world, "r1");

@@ -1,4 +1,5 @@
-// Whole lives of submissions in which some writes of the ledger go wrong, or the process ends at them.
+// Lives of submissions in which some writes of the ledger go wrong, or the process ends at them.
+// Whatever happens: never more POSTs than allowed, nothing stuck, no task lost.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,8 +16,6 @@
 namespace dreamgate::core {
 namespace {
 
-// A life of submissions in which some writes of the ledger go wrong, or the process ends at them.
-// Whatever happens: never more POSTs than allowed, nothing stuck, no task lost.
 enum class Trouble { kFail, kWorkButReportFailure, kCrash, kCrashAfter };
 
 // The `burst` writes from the `at`-th on go wrong.
@@ -321,7 +320,7 @@ TEST_P(LedgerTroubleTest, AtAnyWriteItCostsNeitherMoneyNorVideos) {
   EXPECT_GE(longest, 4) << "a story without writes proves little";
 }
 
-TEST_P(LedgerTroubleTest, TwiceAtAnyTwoWritesItCostsNeitherMoneyNorVideos) {
+TEST_P(LedgerTroubleTest, TroubleAtAnyTwoWritesCostsNeitherMoneyNorVideos) {
   const Story& story = GetParam();
   std::mt19937_64 chance(1);
   const auto some_fault = [&chance] {

@@ -45,7 +45,7 @@ struct Call {
 
 constexpr char kTenant[] = "tenant-a";
 
-// What one POST comes to.
+// The outcome of one POST.
 inline CreateOutcome Accepted(std::string upstream_id, State state = State::kCreated) {
   return CreateAccepted{Task(std::move(upstream_id), state)};
 }
@@ -55,7 +55,7 @@ inline CreateOutcome Rejected(Reason reason, int http_status) {
 inline CreateOutcome NotSent() { return CreateNotSent{"connection refused"}; }
 inline CreateOutcome Unknown() { return CreateUnknown{"connection reset"}; }
 
-// What one GET shows.
+// The answer to one GET.
 inline PollOutcome Shows(const std::string& upstream_id, State state) {
   return PollObserved{Task(upstream_id, state)};
 }

@@ -73,7 +73,7 @@ AttemptReview Open(std::vector<StoredAttempt> attempts, std::vector<std::string>
   return review;
 }
 
-// Who gets what, by prediction (and attempt) and upstream id.
+// The tasks that are bound, each by prediction (and attempt) and upstream id.
 std::set<std::pair<std::string, std::string>> Matched(const HistoryReading& reading,
                                                       const AttemptReview& review) {
   std::set<std::pair<std::string, std::string>> matched;
@@ -298,7 +298,7 @@ TEST(MatchTasksTest, NothingFromNothing) {
 
 // ------------------------------------------------------------------------------------------ clocks
 
-TEST(ClockToleranceTest, ItCoversTheOffsetInBothDirectionsAndSomeMore) {
+TEST(ClockToleranceTest, TheToleranceCoversTheOffsetInBothDirectionsAndSomeMore) {
   for (const absl::Duration offset :
        {absl::ZeroDuration(), absl::Seconds(1), absl::Minutes(10), absl::Hours(5)}) {
     EXPECT_GT(ClockTolerance(offset), offset);

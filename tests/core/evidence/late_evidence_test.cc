@@ -28,7 +28,7 @@ class LateEvidenceTest : public testing::Test {
   std::string upstream_id_;
 };
 
-TEST_F(LateEvidenceTest, AfterGivingUpItIsAnOrphan) {
+TEST_F(LateEvidenceTest, AnAcceptanceAfterGivingUpIsAnOrphan) {
   world_.account.inputs_shown = false;
   TimeOut();
   ASSERT_TRUE(world_.Ends(call_->id()));
@@ -43,7 +43,7 @@ TEST_F(LateEvidenceTest, AfterGivingUpItIsAnOrphan) {
   world_.ExpectNothingLost();
 }
 
-TEST_F(LateEvidenceTest, AfterGivingUpWithAFinishedTaskItKeepsTheVideo) {
+TEST_F(LateEvidenceTest, AnAcceptanceOfAFinishedTaskAfterGivingUpKeepsTheVideo) {
   world_.account.inputs_shown = false;
   TimeOut();
   ASSERT_TRUE(world_.Ends(call_->id()));
@@ -54,7 +54,7 @@ TEST_F(LateEvidenceTest, AfterGivingUpWithAFinishedTaskItKeepsTheVideo) {
   world_.ExpectNothingLost();
 }
 
-TEST_F(LateEvidenceTest, ThatNamesTheOrphanHistoryHasFoundIsNoSecondOne) {
+TEST_F(LateEvidenceTest, AnAcceptanceThatNamesTheOrphanHistoryHasFoundIsNoSecondOne) {
   world_.account.inputs_shown = false;
   TimeOut();
   ASSERT_TRUE(world_.Ends(call_->id()));
@@ -67,7 +67,7 @@ TEST_F(LateEvidenceTest, ThatNamesTheOrphanHistoryHasFoundIsNoSecondOne) {
   EXPECT_THAT((*world_.Get(call_->id()))->recovered_outputs, ElementsAre(VideoOf(upstream_id_)));
 }
 
-TEST_F(LateEvidenceTest, ThatNamesAnotherTaskThanTheOrphanHistoryHasFoundIsASecondOne) {
+TEST_F(LateEvidenceTest, AnAcceptanceThatNamesAnotherTaskThanTheOrphanHistoryHasFoundIsASecondOne) {
   world_.account.inputs_shown = false;
   TimeOut();
   ASSERT_TRUE(world_.Ends(call_->id()));
@@ -83,7 +83,7 @@ TEST_F(LateEvidenceTest, ThatNamesAnotherTaskThanTheOrphanHistoryHasFoundIsASeco
   world_.ExpectNothingLost();
 }
 
-TEST_F(LateEvidenceTest, ThatNamesTheTaskHistoryHasBoundChangesNothing) {
+TEST_F(LateEvidenceTest, AnAcceptanceThatNamesTheTaskHistoryHasBoundChangesNothing) {
   world_.account.duration = absl::Hours(1);
   TimeOut();
   ASSERT_TRUE(world_.Reaches(call_->id(), State::kCreated, absl::Minutes(4)));
@@ -96,7 +96,7 @@ TEST_F(LateEvidenceTest, ThatNamesTheTaskHistoryHasBoundChangesNothing) {
   world_.ExpectNothingLost();
 }
 
-TEST_F(LateEvidenceTest, ThatNamesAnotherTaskThanHistoryHasBoundIsAnOrphanBesideIt) {
+TEST_F(LateEvidenceTest, AnAcceptanceThatNamesAnotherTaskThanHistoryHasBoundIsAnOrphanBesideIt) {
   world_.account.duration = absl::Minutes(20);
   TimeOut();
   ASSERT_TRUE(world_.Webhook(world_.upstream.creates[0].request.attempt_token, upstream_id_).ok());

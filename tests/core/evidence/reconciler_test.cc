@@ -94,7 +94,7 @@ TEST(ReconcilerTest, HistoryThatLagsBehindTheLedgerProvesNoAbsence) {
   }
 }
 
-TEST(ReconcilerTest, WhatHistorySaysOfATaskIsNoMoreThanThatItExists) {
+TEST(ReconcilerTest, AStatusInHistorySaysNoMoreThanThatTheTaskExists) {
   for (const char* status : {"created", "processing", "completed", "failed", "something new", ""}) {
     SCOPED_TRACE(status);
     ReconcilerWorld world;
@@ -146,7 +146,7 @@ TEST(ReconcilerTest, ATaskOfAnotherModelIsNotOurs) {
 
 // ------------------------------------------------------------------------------ nothing to be found
 
-TEST(ReconcilerTest, WhatWasNotCreatedFailsOnlyAfterTheSettleTimeAndThreeQuestions) {
+TEST(ReconcilerTest, APredictionWithoutATaskFailsOnlyAfterTheSettleTimeAndThreeQuestions) {
   ReconcilerWorld world;
   const auto lost = world.Lose("r1", /*created=*/false);
   const absl::Time unresolved = world.time.Now();
@@ -203,7 +203,7 @@ TEST(ReconcilerTest, TheHistoryOfAnotherKeyProvesNothing) {
   EXPECT_EQ(world.upstream.posts_counted, 1);
 }
 
-TEST(ReconcilerTest, BackWithTheRightKeyItGoesOn) {
+TEST(ReconcilerTest, TheSearchGoesOnOnceTheRightKeyIsBack) {
   ReconcilerWorld world;
   const auto lost = world.Lose("r1", /*created=*/false);
   world.upstream.key_fingerprint = "another-key";
@@ -216,7 +216,7 @@ TEST(ReconcilerTest, BackWithTheRightKeyItGoesOn) {
 
 // ---------------------------------------------------------------------------------------- giving up
 
-TEST(ReconcilerTest, WithHiddenInputsItIsGivenUpAtTheTimeoutAndNotBefore) {
+TEST(ReconcilerTest, APredictionWithHiddenInputsIsGivenUpAtTheTimeoutAndNotBefore) {
   ReconcilerWorld world(WithResend());
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
@@ -318,7 +318,7 @@ TEST(ReconcilerTest, AnEqualPredictionSubmittedDuringTheQuestionKeepsItsTask) {
 
 // -------------------------------------------------------------------- drained, and without a ledger
 
-TEST(ReconcilerTest, DrainedItGoesOnReconciling) {
+TEST(ReconcilerTest, ADrainingGatewayGoesOnReconciling) {
   ReconcilerWorld world;
   const auto lost = world.Lose("r1");
   world.gateway->Drain();

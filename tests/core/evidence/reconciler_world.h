@@ -47,7 +47,7 @@ class Account {
   absl::Duration duration = absl::Seconds(60);  // of making a video
   std::set<std::string> not_found;
 
-  // What the gateway has asked.
+  // The gateway's questions.
   std::vector<absl::Time> asked;  // times of first pages
   std::vector<HistoryQuery> queries;
   std::map<std::string, std::vector<absl::Time>> polls;  // GETs by task
@@ -193,7 +193,7 @@ class ReconcilerWorld : public World {
     return std::nullopt;
   }
 
-  // What a webhook was answered.
+  // The answer to a webhook.
   struct WebhookAnswer {
     int answers = 0;
     absl::Status status = absl::UnknownError("not answered");

@@ -8,7 +8,7 @@
 namespace dreamgate::core {
 namespace {
 
-TEST(RecoveryTest, WhatWasLeftUnresolvedIsReconciledAfterARestart) {
+TEST(RecoveryTest, APredictionLeftUnresolvedIsReconciledAfterARestart) {
   ReconcilerWorld world;
   const auto lost = world.Lose("r1");
   world.Crash();
@@ -19,7 +19,7 @@ TEST(RecoveryTest, WhatWasLeftUnresolvedIsReconciledAfterARestart) {
   world.ExpectNothingLost();
 }
 
-TEST(RecoveryTest, WhatWasLeftInFlightIsReconciledAfterARestart) {
+TEST(RecoveryTest, ASubmissionLeftInFlightIsReconciledAfterARestart) {
   for (const bool created : {true, false}) {
     ReconcilerWorld world;
     world.Submit("r1");
@@ -52,7 +52,7 @@ TEST(RecoveryTest, EvidenceOfAbsenceIsCollectedAnewAfterARestart) {
   EXPECT_GE(world.time.Now() - restarted, world.options.absence_settle_time);
 }
 
-TEST(RecoveryTest, WhatWasGivenUpIsStillAskedForAfterARestart) {
+TEST(RecoveryTest, APredictionGivenUpIsStillAskedForAfterARestart) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
@@ -89,7 +89,7 @@ TEST(RecoveryTest, AfterALongStandstillThereIsTimeToAskBeforeGivingUp) {
   }
 }
 
-TEST(RecoveryTest, AfterALongStandstillItIsStillGivenUpInTheEnd) {
+TEST(RecoveryTest, APredictionIsStillGivenUpInTheEndAfterALongStandstill) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");

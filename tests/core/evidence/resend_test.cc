@@ -43,7 +43,7 @@ TEST_F(ResendTest, TheSecondAttemptAsksForTheSameWithAnotherToken) {
   EXPECT_EQ(watcher->updates.back().state, State::kSubmitting) << "shown once, shown always";
 }
 
-TEST_F(ResendTest, AcceptedItGoesItsWay) {
+TEST_F(ResendTest, AnAcceptedSecondAttemptGoesItsWay) {
   SendAgain();
   const std::string upstream_id = world_.MakeAndAccept();
   EXPECT_EQ(world_.Durable(lost_.id).state, State::kCreated);
@@ -55,7 +55,7 @@ TEST_F(ResendTest, AcceptedItGoesItsWay) {
   world_.ExpectNothingLost();
 }
 
-TEST_F(ResendTest, RejectedItFailsAndIsNotTakenBack) {
+TEST_F(ResendTest, ARejectedSecondAttemptFailsAndIsNotWithdrawn) {
   for (const int status : {400, 401, 402, 404, 429}) {
     ReconcilerWorld world(WithResend());
     const auto lost = world.Lose("r1", /*created=*/false);
@@ -75,7 +75,7 @@ TEST_F(ResendTest, RejectedItFailsAndIsNotTakenBack) {
   }
 }
 
-TEST_F(ResendTest, NotSentItEndsWithoutATask) {
+TEST_F(ResendTest, AnUnsentSecondAttemptEndsWithoutATask) {
   SendAgain();
   world_.upstream.answer_creates = [](const CreateTaskRequest&) { return NotSent(); };
   world_.Answer(NotSent());
@@ -85,7 +85,7 @@ TEST_F(ResendTest, NotSentItEndsWithoutATask) {
   EXPECT_THAT(world_.ledger.orphans(), IsEmpty());
 }
 
-TEST_F(ResendTest, WaitingForItsNextTryItEndsWithItsProcess) {
+TEST_F(ResendTest, ASecondAttemptWaitingForItsNextTryEndsWithItsProcess) {
   SendAgain();
   world_.Answer(NotSent());
   world_.gateway.reset();
@@ -93,7 +93,7 @@ TEST_F(ResendTest, WaitingForItsNextTryItEndsWithItsProcess) {
   EXPECT_EQ(world_.upstream.posts_counted, 2) << "nobody is left to send it";
 }
 
-TEST_F(ResendTest, WaitingForItsNextTryWhileTheClockIsSetBackItEndsWithoutATask) {
+TEST_F(ResendTest, ASecondAttemptWaitingForItsNextTryWhileTheClockIsSetBackEndsWithoutATask) {
   SendAgain();
   world_.time.Advance(world_.options.submit_soft_timeout - absl::Microseconds(1));
   world_.clock.error = -absl::Minutes(1);
@@ -104,7 +104,7 @@ TEST_F(ResendTest, WaitingForItsNextTryWhileTheClockIsSetBackItEndsWithoutATask)
   world_.ExpectNothingLost();
 }
 
-TEST_F(ResendTest, LostAgainAndAbsentAgainItFails) {
+TEST_F(ResendTest, ASecondAttemptLostAndAbsentFails) {
   SendAgain();
   world_.Answer(Unknown());
   EXPECT_EQ(world_.Durable(lost_.id).state, State::kUnresolved);
@@ -117,7 +117,7 @@ TEST_F(ResendTest, LostAgainAndAbsentAgainItFails) {
   EXPECT_EQ(world_.upstream.posts_counted, 2);
 }
 
-TEST_F(ResendTest, LostAgainAndFoundItIsBound) {
+TEST_F(ResendTest, ASecondAttemptLostAndFoundIsBound) {
   SendAgain();
   const std::string upstream_id = world_.MakeTask();
   world_.Answer(Unknown());
@@ -128,7 +128,7 @@ TEST_F(ResendTest, LostAgainAndFoundItIsBound) {
   world_.ExpectNothingLost();
 }
 
-TEST_F(ResendTest, LostAgainAndHiddenItIsGivenUpInTime) {
+TEST_F(ResendTest, ASecondAttemptLostAndHiddenIsGivenUpInTime) {
   SendAgain();
   world_.account.inputs_shown = false;
   const std::string upstream_id = world_.MakeTask();
@@ -141,7 +141,7 @@ TEST_F(ResendTest, LostAgainAndHiddenItIsGivenUpInTime) {
   world_.ExpectNothingLost();
 }
 
-TEST_F(ResendTest, SlowItIsUnresolvedAgainAndItsAnswerStillCounts) {
+TEST_F(ResendTest, ASlowSecondAttemptIsUnresolvedAgainAndItsAnswerStillCounts) {
   SendAgain();
   world_.time.Advance(world_.options.submit_soft_timeout + absl::Seconds(1));
   EXPECT_EQ(world_.Durable(lost_.id).state, State::kUnresolved);
@@ -237,7 +237,7 @@ TEST_F(ResendTest, AWebhookForTheFirstThatMeetsTheVerdictHalfWayLeavesTheSecondT
   EXPECT_LT(sent_again, 20);
 }
 
-TEST_F(ResendTest, TwiceAllowedItIsSentThreeTimesAtMost) {
+TEST_F(ResendTest, ASubmissionIsSentThreeTimesAtMostIfTwoRepeatsAreAllowed) {
   ReconcilerWorld world(WithResend(2));
   std::set<std::string> tokens;
   world.upstream.answer_creates = [&](const CreateTaskRequest& request) {
@@ -252,7 +252,7 @@ TEST_F(ResendTest, TwiceAllowedItIsSentThreeTimesAtMost) {
   EXPECT_EQ(world.FailureOf(call->id()), FailureCode::kSubmitNotCreated);
 }
 
-TEST_F(ResendTest, ACandidateWithoutInputForbidsIt) {
+TEST_F(ResendTest, ACandidateWithoutInputForbidsASecondAttempt) {
   world_.account.inputs_shown = false;
   lost_ = world_.Lose("r1");
   world_.time.Advance(absl::Hours(24));
@@ -287,7 +287,7 @@ TEST_F(ResendTest, ALostCommitOfTheNewAttemptSendsItAtMostOnce) {
   EXPECT_LE(world_.upstream.posts_counted, 2);
 }
 
-TEST_F(ResendTest, ACrashAtAnyStepOfItNeverSendsAThird) {
+TEST_F(ResendTest, ACrashAtAnyStepOfSendingAgainNeverSendsAThird) {
   for (const bool ledger_goes_on : {false, true}) {
     for (int steps = 0; steps < 40; ++steps) {
       SCOPED_TRACE(testing::Message() << steps << " steps, " << ledger_goes_on);

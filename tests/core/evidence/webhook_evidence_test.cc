@@ -13,7 +13,7 @@ using testing::Contains;
 using testing::Key;
 using testing::SizeIs;
 
-TEST(WebhookEvidenceTest, BeforeTheAnswerItCreatesThePredictionAndTheAnswerAddsNothing) {
+TEST(WebhookEvidenceTest, AWebhookBeforeTheAnswerCreatesThePredictionAndTheAnswerAddsNothing) {
   ReconcilerWorld world;
   const auto call = world.Submit("r1");
   const std::string token = world.upstream.creates[0].request.attempt_token;
@@ -33,7 +33,7 @@ TEST(WebhookEvidenceTest, BeforeTheAnswerItCreatesThePredictionAndTheAnswerAddsN
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
-TEST(WebhookEvidenceTest, BeforeAnAnswerThatIsLostItMakesTheAnswerNeedless) {
+TEST(WebhookEvidenceTest, AWebhookBeforeAnAnswerThatIsLostMakesTheAnswerNeedless) {
   for (const bool rejected : {false, true}) {
     ReconcilerWorld world;
     const auto call = world.Submit("r1");
@@ -63,7 +63,7 @@ TEST(WebhookEvidenceTest, AnUnresolvedPredictionIsBoundByItsToken) {
   EXPECT_EQ(world.Durable(lost.id).state, State::kCompleted);
 }
 
-TEST(WebhookEvidenceTest, ItIsAnsweredOnlyOnceItIsDurable) {
+TEST(WebhookEvidenceTest, AWebhookIsAnsweredOnlyOnceItIsDurable) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
@@ -78,7 +78,7 @@ TEST(WebhookEvidenceTest, ItIsAnsweredOnlyOnceItIsDurable) {
   EXPECT_EQ(world.Durable(lost.id).upstream_id, lost.upstream_id);
 }
 
-TEST(WebhookEvidenceTest, RepeatedItChangesNothingButPollsAgain) {
+TEST(WebhookEvidenceTest, ARepeatedWebhookChangesNothingButPollsAgain) {
   ReconcilerWorld world;
   world.account.duration = absl::Hours(1);
   const auto call = world.Submit("r1");
@@ -97,7 +97,7 @@ TEST(WebhookEvidenceTest, RepeatedItChangesNothingButPollsAgain) {
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
-TEST(WebhookEvidenceTest, TwoAtOnceAreOneBinding) {
+TEST(WebhookEvidenceTest, TwoWebhooksAtOnceAreOneBinding) {
   for (int steps = 0; steps < 8; ++steps) {
     ReconcilerWorld world;
     world.account.inputs_shown = false;
@@ -122,7 +122,7 @@ TEST(WebhookEvidenceTest, ATokenNobodyHasIsNotFound) {
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
-TEST(WebhookEvidenceTest, ForARejectedAttemptItIsAnOrphanAndTheRejectionStands) {
+TEST(WebhookEvidenceTest, AWebhookForARejectedAttemptIsAnOrphanAndTheRejectionStands) {
   for (const int status : {400, 402, 429}) {
     ReconcilerWorld world;
     const auto call = world.Submit("r1");
@@ -145,7 +145,7 @@ TEST(WebhookEvidenceTest, ForARejectedAttemptItIsAnOrphanAndTheRejectionStands) 
   }
 }
 
-TEST(WebhookEvidenceTest, WhileARejectionWaitsForTheLedgerItWins) {
+TEST(WebhookEvidenceTest, AWebhookWinsWhileARejectionWaitsForTheLedger) {
   ReconcilerWorld world;
   const auto call = world.Submit("r1");
   const std::string token = world.upstream.creates[0].request.attempt_token;
@@ -162,7 +162,7 @@ TEST(WebhookEvidenceTest, WhileARejectionWaitsForTheLedgerItWins) {
   world.ExpectNothingLost();
 }
 
-TEST(WebhookEvidenceTest, AfterGivingUpItIsAnOrphan) {
+TEST(WebhookEvidenceTest, AWebhookAfterGivingUpIsAnOrphan) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
@@ -176,7 +176,7 @@ TEST(WebhookEvidenceTest, AfterGivingUpItIsAnOrphan) {
   world.ExpectNothingLost();
 }
 
-TEST(WebhookEvidenceTest, ForAnOrphanItMakesUsPollAtOnce) {
+TEST(WebhookEvidenceTest, AWebhookForAnOrphanMakesUsPollAtOnce) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   world.account.duration = absl::Hours(3);
@@ -190,7 +190,7 @@ TEST(WebhookEvidenceTest, ForAnOrphanItMakesUsPollAtOnce) {
   world.ExpectNothingLost();
 }
 
-TEST(WebhookEvidenceTest, ThatNamesAnotherTaskThanTheBoundOneIsAnOrphan) {
+TEST(WebhookEvidenceTest, AWebhookThatNamesAnotherTaskThanTheBoundOneIsAnOrphan) {
   ReconcilerWorld world;
   const auto call = world.Submit("r1");
   const std::string token = world.upstream.creates[0].request.attempt_token;
@@ -205,7 +205,7 @@ TEST(WebhookEvidenceTest, ThatNamesAnotherTaskThanTheBoundOneIsAnOrphan) {
   world.ExpectNothingLost();
 }
 
-TEST(WebhookEvidenceTest, InLedgerTroubleUpstreamMustCallAgain) {
+TEST(WebhookEvidenceTest, UpstreamMustCallAgainInLedgerTrouble) {
   using Writes = FakeLedger::Writes;
   for (const Writes writes : {Writes::kFail, Writes::kWorkButReportFailure, Writes::kWork}) {
     for (const bool given_up : {false, true}) {
@@ -232,7 +232,7 @@ TEST(WebhookEvidenceTest, InLedgerTroubleUpstreamMustCallAgain) {
   }
 }
 
-TEST(WebhookEvidenceTest, AfterARestartTheTokenIsStillKnown) {
+TEST(WebhookEvidenceTest, ATokenIsStillKnownAfterARestart) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
@@ -244,7 +244,7 @@ TEST(WebhookEvidenceTest, AfterARestartTheTokenIsStillKnown) {
   EXPECT_EQ(world.Durable(lost.id).state, State::kCompleted);
 }
 
-TEST(WebhookEvidenceTest, InTheMomentOfTheRestartItIsEitherTakenOrToBeRepeated) {
+TEST(WebhookEvidenceTest, AWebhookInTheMomentOfTheRestartIsEitherTakenOrToBeRepeated) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");
@@ -262,7 +262,7 @@ TEST(WebhookEvidenceTest, InTheMomentOfTheRestartItIsEitherTakenOrToBeRepeated) 
   world.ExpectNothingLost();
 }
 
-TEST(WebhookEvidenceTest, BeforeWhatWasLeftBehindIsTakenOverItIsToBeRepeated) {
+TEST(WebhookEvidenceTest, AWebhookBeforeTheTakeOverIsToBeRepeated) {
   ReconcilerWorld world;
   world.Submit("r1");
   const std::string token = world.upstream.creates[0].request.attempt_token;
@@ -284,7 +284,7 @@ TEST(WebhookEvidenceTest, BeforeWhatWasLeftBehindIsTakenOverItIsToBeRepeated) {
   EXPECT_THAT(world.ledger.orphans(), IsEmpty());
 }
 
-TEST(WebhookEvidenceTest, WhileTheGatewayDrainsItIsStillTaken) {
+TEST(WebhookEvidenceTest, AWebhookIsStillTakenWhileTheGatewayDrains) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;
   const auto lost = world.Lose("r1");

@@ -115,7 +115,7 @@ TEST_F(CircuitBreakerTest, NoMoreCallsThanAllowedAreUnderWayWhileItIsClosed) {
   EXPECT_EQ(circuit.NextCall(now_), now_);
 }
 
-TEST_F(CircuitBreakerTest, OpenItLetsOneProbeThroughEachIntervalAnsweredOrNot) {
+TEST_F(CircuitBreakerTest, AnOpenCircuitLetsOneProbeThroughEachIntervalAnsweredOrNot) {
   Open();
   absl::Duration before = absl::ZeroDuration();
   for (int i = 0; i < 12; ++i) {
@@ -174,7 +174,7 @@ TEST_F(CircuitBreakerTest, FailuresInTheWindowOpenItAgainAndTheProbesStayRare) {
             now_ + CircuitBreaker::kLeastShareOfInterval * CircuitBreaker::kLongestProbe);
 }
 
-TEST_F(CircuitBreakerTest, ItClosesAlthoughAThirdOfTheCallsStillFails) {
+TEST_F(CircuitBreakerTest, TheCircuitClosesAlthoughAThirdOfTheCallsStillFails) {
   for (int round = 0; round < 20; ++round) {
     Open();
     for (int i = 0; i < 10'000 && circuit_.state() != State::kClosed; ++i) {
@@ -214,7 +214,7 @@ TEST_F(CircuitBreakerTest, AnswersToCallsFromBeforeAChangeAreNotCounted) {
   EXPECT_EQ(SendAll().size(), size_t{CircuitBreaker::kFirstWindow});
 }
 
-TEST_F(CircuitBreakerTest, WhatHasHungSinceBeforeUpstreamServedAgainIsNoNewFailure) {
+TEST_F(CircuitBreakerTest, ACallThatHasHungSinceBeforeUpstreamServedAgainIsNoNewFailure) {
   std::vector<CircuitBreaker::Call> hanging;
   for (int i = 0; i < 100; ++i) hanging.push_back(circuit_.Begin(now_));
   now_ += absl::Seconds(30);

@@ -140,7 +140,7 @@ TEST(CompletionTimesTest, HalfTheMedianIsHalfTheProgress) {
 
 struct Known {
   const char* name;
-  // What is learned of a video that takes so long.
+  // The observation of a video that takes so long.
   std::function<CompletionInterval(double seconds, std::mt19937_64& engine)> seen;
   double tolerance = 0.05;  // of a quantile; smoothing and the prior take 0.04 of the outer ones
 };

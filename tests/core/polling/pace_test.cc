@@ -58,7 +58,7 @@ class LearnedPaceTest : public testing::Test {
   std::map<std::string, int> polls_;
 };
 
-TEST_F(LearnedPaceTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSamePolls) {
+TEST_F(LearnedPaceTest, LearnedTimesMakeTheEndBeSeenSoonerForTheSamePolls) {
   const auto mean_delay_of_five = [this] {
     absl::Duration sum;
     for (int i = 0; i < 5; ++i) {
@@ -72,7 +72,7 @@ TEST_F(LearnedPaceTest, WhatIsLearnedOfTheTimesMakesTheEndBeSeenSoonerForTheSame
   EXPECT_LT(mean_delay_of_five(), before);
 }
 
-TEST_F(LearnedPaceTest, WhatIsLearnedOutlivesTheProcess) {
+TEST_F(LearnedPaceTest, LearnedTimesOutliveTheProcess) {
   for (int i = 0; i < 30; ++i) MakeOne(/*webhook=*/false);
   const auto call = world_.Submit("one more", "one more");
   world_.time.Advance(absl::Minutes(2));
@@ -120,7 +120,7 @@ TEST_F(WebhookPaceTest, TheFirstEndWithoutAWebhookBringsFullSpeedBack) {
   EXPECT_LT(delay_, absl::Seconds(10));
 }
 
-TEST_F(WebhookPaceTest, WhoAsksJustAfterAWebhookDoesNotPutThePollOff) {
+TEST_F(WebhookPaceTest, AGetJustAfterAWebhookDoesNotPutThePollOff) {
   Options slow = world_.options;
   slow.poll_min_interval = slow.poll_max_interval = absl::Hours(1);
   World world(slow);

@@ -292,7 +292,7 @@ TEST(PollBudgetTest, AClockThatIsSetBackDelaysNothing) {
   EXPECT_EQ(budget.waiting(), 0u);
 }
 
-TEST(PollBudgetTest, WhatIsSustainableFollowsFromRateDurationAndNumber) {
+TEST(PollBudgetTest, TheSustainableGetsFollowFromRateDurationAndNumber) {
   PollBudget budget = BudgetOf(10);
   EXPECT_NEAR(budget.SustainableGets(100, absl::Seconds(120), kStart), 12, 1e-9);
   EXPECT_TRUE(std::isinf(budget.SustainableGets(0, absl::Seconds(120), kStart)));

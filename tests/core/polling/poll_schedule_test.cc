@@ -130,7 +130,7 @@ TEST(PollScheduleTest, EveryPollIsAheadAndWithinTheBounds) {
   }
 }
 
-TEST(PollScheduleTest, WhatIsOverdueIsSpreadOverTheShortestInterval) {
+TEST(PollScheduleTest, AnOverduePollIsSpreadOverTheShortestInterval) {
   fakes::FakeRandom random;
   const PollSchedule schedule(CompletionTimes{}, {});
   const absl::Duration age = absl::Minutes(30);
@@ -177,14 +177,14 @@ TEST(PollScheduleTest, TheScheduleMeetsItsBudget) {
   EXPECT_NEAR(schedule.gets_per_video(), 10, 0.3);
 }
 
-TEST(PollScheduleTest, WhatItPromisesOfADistributionComesTrue) {
+TEST(PollScheduleTest, ThePromisedFiguresOfADistributionComeTrue) {
   const PollSchedule schedule(SampleSurvival, {.gets_per_video = 12});
   const Figures figures = OnTheSample(schedule, 20'000, 1);
   EXPECT_NEAR(figures.gets, schedule.gets_per_video(), 0.4);
   EXPECT_NEAR(figures.delay, absl::ToDoubleSeconds(schedule.mean_delay()), 0.1);
 }
 
-TEST(PollScheduleTest, ForAKnownDistributionItIsTheOptimum) {
+TEST(PollScheduleTest, TheScheduleIsTheOptimumForAKnownDistribution) {
   for (const double gets : {8.0, 12.0, 16.0}) {
     const PollSchedule sample(SampleSurvival, {.gets_per_video = gets});
     EXPECT_LT(sample.gets_per_video() * absl::ToDoubleSeconds(sample.mean_delay()),
@@ -197,7 +197,7 @@ TEST(PollScheduleTest, ForAKnownDistributionItIsTheOptimum) {
   }
 }
 
-TEST(PollScheduleTest, After200VideosItIsWithin15PercentOfTheOptimum) {
+TEST(PollScheduleTest, TheScheduleIsWithin15PercentOfTheOptimumAfter200Videos) {
   for (const double gets : {6.0, 12.0, 18.0}) {
     const PollLimits limits = {.gets_per_video = gets};
     double product = 0;

@@ -31,7 +31,7 @@ TEST(PollerTest, OnePollerHoweverManyWatch) {
   const int gets_with_one = gets_with(1);
   EXPECT_GT(gets_with_one, 10);
   EXPECT_EQ(gets_with(1000), gets_with_one);
-  // It is followed whether anybody watches or not, at half the pace if nobody does.
+  // The task is followed whether anybody watches or not, at half the pace if nobody does.
   EXPECT_NEAR(gets_with(0), gets_with_one / 2.0, 2);
 }
 
@@ -57,7 +57,8 @@ TEST(PollerTest, APollThatHangsGetsCompanyAndBothAnswersCount) {
   EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
 
-// What hangs since before upstream was back must not make us poll once more when it fails at last.
+// A poll that hangs since before upstream was back must not make us poll once more when it fails at
+// last.
 TEST(PollerTest, AFailureThatALaterPollHasOvertakenChangesNothing) {
   World world;
   const std::string id = world.Create("r1", "u1");
@@ -179,7 +180,7 @@ TEST(PollerTest, RefusedCredentialsPauseAllPollingAndAProbeResumesIt) {
   for (const std::string& id : ids) EXPECT_EQ(world.StateOf(id), State::kCompleted);
 }
 
-TEST(PollerTest, WhatIsAcceptedDuringThePauseIsPolledAfterIt) {
+TEST(PollerTest, ATaskAcceptedDuringThePauseIsPolledAfterIt) {
   World world;
   world.Create("r1", "u1");
   world.AnswerGet(Fails(PollProblem::kCredentialsRejected, 403));
@@ -250,7 +251,7 @@ class NotFoundTest : public testing::Test {
   bool others_succeed_ = true;
 };
 
-TEST_F(NotFoundTest, ItFailsAfterAnHourOfAtLeastFivePollsWhileOthersSucceed) {
+TEST_F(NotFoundTest, APredictionFailsAfterAnHourOfAtLeastFivePollsWhileOthersSucceed) {
   world_.time.Advance(absl::Minutes(59));
   EXPECT_EQ(world_.StateOf(lost_), State::kCreated);
   EXPECT_GE(polls_, 5);
@@ -266,7 +267,7 @@ TEST_F(NotFoundTest, FewPollsAreNotEnoughHoweverLongItTakes) {
   EXPECT_EQ(world_.StateOf(lost_), State::kCreated);
 }
 
-TEST_F(NotFoundTest, ItDoesNotFailWhileNothingElseSucceeds) {
+TEST_F(NotFoundTest, APredictionDoesNotFailWhileNothingElseSucceeds) {
   others_succeed_ = false;
   world_.time.Advance(absl::Hours(24));
   EXPECT_EQ(world_.StateOf(lost_), State::kCreated);

@@ -22,7 +22,7 @@ TEST(PostingTest, ATaskMayBeFinishedWithTheAnswerToItsPost) {
 
 // ----------------------------------------------------------------------------------------- not sent
 
-TEST(PostingTest, WhatWasNotSentIsTriedAgainWithBackoff) {
+TEST(PostingTest, APostThatWasNotSentIsTriedAgainWithBackoff) {
   World world;
   const auto call = world.Submit("r1");
   for (int i = 0; i < 3; ++i) {
@@ -36,7 +36,7 @@ TEST(PostingTest, WhatWasNotSentIsTriedAgainWithBackoff) {
   EXPECT_EQ(world.upstream.posts_counted, 4);
 }
 
-TEST(PostingTest, WhatCannotBeSentInTimeIsUnreachableAndFreesTheRequestId) {
+TEST(PostingTest, APostThatCannotBeSentInTimeIsUnreachableAndFreesTheRequestId) {
   World world;
   world.upstream.answer_creates = [](const CreateTaskRequest&) { return NotSent(); };
   const absl::Time start = world.time.Now();
@@ -266,7 +266,7 @@ TEST(PostingTest, ARetryWhileTheAcceptanceIsUnwrittenIsAnsweredWithoutAPost) {
   EXPECT_EQ(world.upstream.posts_counted, 1);
 }
 
-TEST(PostingTest, WhatWasAcknowledgedInLedgerTroubleIsFoundAfterACrashInTheMiddleOfIt) {
+TEST(PostingTest, AnAcceptanceAcknowledgedInLedgerTroubleIsFoundAfterACrashInTheMiddleOfIt) {
   World world;
   const auto call = world.Submit("r1");
   world.ledger.set_writes(FakeLedger::Writes::kFail);
@@ -340,7 +340,7 @@ TEST_F(CircuitTest, AKnownRequestIdStillGetsItsPrediction) {
   EXPECT_EQ(world_.upstream.posts_counted, posts_);
 }
 
-TEST_F(CircuitTest, AfterRateLimitsItSaysSoAndKeepsToRetryAfter) {
+TEST_F(CircuitTest, ACircuitOpenedByRateLimitsSaysSoAndKeepsToRetryAfter) {
   Open(CreateRejected{Reason::kUpstreamRateLimited, 429, 0, "slow down", absl::Seconds(90)});
   const auto refused = world_.Submit("r1");
   EXPECT_EQ(refused->reason(), Reason::kUpstreamRateLimited);
@@ -370,7 +370,7 @@ TEST_F(CircuitTest, RefusalsOfTheInputAreNoFailuresOfUpstream) {
   EXPECT_EQ(world_.events.circuit_openings["post"], 0);
 }
 
-TEST_F(CircuitTest, WhatCouldNotBeSentIsAFailure) {
+TEST_F(CircuitTest, APostThatCouldNotBeSentIsAFailure) {
   for (int i = 0; i < 100; ++i) {
     world_.Submit("r" + std::to_string(i));
     while (!world_.upstream.creates.empty()) world_.Answer(NotSent());
@@ -394,7 +394,7 @@ TEST_F(CircuitTest, AnAnswerThatIsLateBeyondTheSoftTimeoutIsOneFailure) {
   EXPECT_EQ(world_.events.circuit_openings["post"], 1);
 }
 
-TEST_F(CircuitTest, WhatIsQueuedWhenItOpensIsWithdrawnAtItsTurn) {
+TEST_F(CircuitTest, ASubmissionQueuedWhenTheCircuitOpensIsWithdrawnAtItsTurn) {
   world_.options.max_submits_in_flight = CircuitBreaker::kFailuresToOpen;
   World world(world_.options);
   std::vector<std::shared_ptr<Call>> calls;

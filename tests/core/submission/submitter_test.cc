@@ -380,7 +380,7 @@ TEST(SubmitterTest, EverySortOfEndFreesTheSlot) {
   }
 }
 
-TEST(SubmitterTest, WhoLeavesTheQueueTooLateIsNotSent) {
+TEST(SubmitterTest, ASubmissionThatLeavesTheQueueTooLateIsNotSent) {
   World world(OneSlot());
   world.Submit("r1");
   const auto queued = world.Submit("r2");
@@ -571,7 +571,7 @@ TEST(SubmitterTest, ACrashAtAnyPointNeverLeadsToASecondPost) {
   }
 }
 
-TEST(SubmitterTest, AfterARestartWhatWasQueuedIsFree) {
+TEST(SubmitterTest, AQueuedRequestIdIsFreeAfterARestart) {
   World world(OneSlot());
   world.Submit("r1");
   world.Submit("r2");
@@ -583,7 +583,7 @@ TEST(SubmitterTest, AfterARestartWhatWasQueuedIsFree) {
   EXPECT_TRUE(again->result.ok());
 }
 
-TEST(SubmitterTest, AfterARestartWhatWasBeingSentIsUnresolvedAndThenGivenUp) {
+TEST(SubmitterTest, ASubmissionBeingSentIsUnresolvedAfterARestartAndThenGivenUp) {
   World world;
   world.Submit("r1");
   const std::string id = world.ledger.All().front()->id;
@@ -598,7 +598,7 @@ TEST(SubmitterTest, AfterARestartWhatWasBeingSentIsUnresolvedAndThenGivenUp) {
   EXPECT_EQ(world.upstream.posts_counted, 1);
 }
 
-TEST(SubmitterTest, AfterARestartAnAcceptedTaskIsPolledOn) {
+TEST(SubmitterTest, AnAcceptedTaskIsPolledOnAfterARestart) {
   World world;
   const std::string id = world.Create("r1", "u1");
   world.Crash();

@@ -150,7 +150,7 @@ TEST(TrackerTest, ARefusalWithoutNewsIsNotAskedAgainAtOnce) {
 
 // ---------------------------------------------------------------------------------------- deadlines
 
-TEST(TrackerTest, WhatIsNotTerminalAfterSevenDaysExpires) {
+TEST(TrackerTest, APredictionNotTerminalAfterSevenDaysExpires) {
   World world;
   world.upstream.answer_gets = [](const std::string& id) { return Shows(id, State::kProcessing); };
   const std::string id = world.Create("r1", "u1");
@@ -171,7 +171,7 @@ TEST(TrackerTest, TheSevenDaysGoOnOverARestart) {
   EXPECT_EQ((*world.Get(id))->failure->code, FailureCode::kUpstreamExpired);
 }
 
-TEST(TrackerTest, WhatStaysUnresolvedIsGivenUpInTime) {
+TEST(TrackerTest, APredictionThatStaysUnresolvedIsGivenUpInTime) {
   World world;
   const auto call = world.Submit("r1");
   world.Answer(Unknown());
@@ -184,7 +184,7 @@ TEST(TrackerTest, WhatStaysUnresolvedIsGivenUpInTime) {
   EXPECT_EQ(world.upstream.gets_counted, 0);
 }
 
-TEST(TrackerTest, WhatAReaderOfTheLedgerHasSeenIsNotTakenBackByAGet) {
+TEST(TrackerTest, AStateThatAReaderOfTheLedgerHasSeenIsNotTakenBackByAGet) {
   World world;
   const std::string id = world.Create("r1", "u1");
   world.ledger.set_writes(FakeLedger::Writes::kWorkButReportFailure);

@@ -121,7 +121,7 @@ TEST(WatchHubTest, OfAForgottenPredictionNoPositionIsLeft) {
 
 // ------------------------------------------------------------------------------------------ visibility
 
-TEST(WatchHubTest, WhatIsUnknownInvisibleOrAnotherTenantsCannotBeToldApart) {
+TEST(WatchHubTest, UnknownInvisibleAndOtherTenantsPredictionsCannotBeToldApart) {
   World world;
   const std::string others = world.Create("r1", "u1");
   world.Submit("r2");
@@ -360,7 +360,7 @@ TEST(WatchHubTest, PredictionsDoNotDisturbOneAnother) {
 
 // ------------------------------------------------------------------------------------------- unwatch
 
-TEST(WatchHubTest, WhoUnwatchesReceivesNothingMoreAndIsForgotten) {
+TEST(WatchHubTest, AWatcherThatUnwatchesReceivesNothingMoreAndIsForgotten) {
   World world;
   const std::string id = world.Create("r1", "u1");
   const auto gone = world.Watch(id);
@@ -376,7 +376,7 @@ TEST(WatchHubTest, WhoUnwatchesReceivesNothingMoreAndIsForgotten) {
   EXPECT_EQ(world.gateway->Status().watchers, 1);
 }
 
-TEST(WatchHubTest, WhoUnwatchesWhileTheLedgerIsReadIsForgottenAtOnce) {
+TEST(WatchHubTest, AWatcherThatUnwatchesWhileTheLedgerIsReadIsForgottenAtOnce) {
   World world;
   const std::string id = world.Create("r1", "u1");
   world.ledger.Hold();
