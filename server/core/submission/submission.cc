@@ -9,6 +9,7 @@
 #include "server/core/ids.h"
 #include "server/core/invariant.h"
 #include "server/core/submission/submit_answers.h"
+#include "server/core/submission/submitter.h"
 
 namespace dreamgate::core {
 namespace {
@@ -36,10 +37,10 @@ bool IsRemembered(const CreateRejected& rejected) {
 
 }  // namespace
 
-Submission::Submission(const SubmissionParts& parts, Host& host, SubmitRequest request,
+Submission::Submission(const SubmissionParts& parts, Submitter& submitter, SubmitRequest request,
                        std::string canonical, SubmitDone done)
     : parts_(parts),
-      host_(host),
+      submitter_(submitter),
       request_(std::move(request)),
       canonical_(std::move(canonical)),
       begun_(parts.ports.clock.Now()) {
@@ -57,7 +58,7 @@ void Submission::Join(SubmitRequest request, std::string canonical, SubmitDone d
     callers_.push_back(
         {std::move(done), std::move(request.cancelled), /*joined=*/true, request.deadline});
   } else {
-    host_.Refuse(std::move(done), RequestIdInUse(request.request_id));
+    submitter_.Refuse(std::move(done), RequestIdInUse(request.request_id));
   }
 }
 
@@ -137,7 +138,7 @@ void Submission::OnOurs(std::shared_ptr<const Prediction> reserved) {
   parts_.ports.events.TransitionCommitted(prediction_->state, TransitionSource::kGateway);
   if (prediction_->state == State::kSubmitting) {
     phase_ = Phase::kPosting;
-    host_.Post(shared_from_this(), prediction_, attempt_);
+    submitter_.Post(shared_from_this(), prediction_, attempt_);
     return;
   }
   phase_ = Phase::kQueued;
@@ -145,11 +146,11 @@ void Submission::OnOurs(std::shared_ptr<const Prediction> reserved) {
     if (phase_ != Phase::kQueued)
       return;  // the ledger answers soon, and then the time is asked for
     const std::shared_ptr<Submission> self = shared_from_this();
-    host_.Dequeue(self);
+    submitter_.Dequeue(self);
     WithdrawUnsent("soft timeout", QueueTimeout());
   });
   DREAMGATE_FAILPOINT("submit.queued");
-  host_.Enqueue(shared_from_this());
+  submitter_.Enqueue(shared_from_this());
 }
 
 void Submission::LeaveQueue() {
@@ -171,7 +172,7 @@ void Submission::LeaveQueue() {
       DREAMGATE_FAILPOINT("submit.left_queue");
       self->phase_ = Phase::kPosting;
       self->queue_timeout_.reset();
-      self->host_.Post(self, std::move(recorded.prediction), self->attempt_);
+      self->submitter_.Post(self, std::move(recorded.prediction), self->attempt_);
     }
   };
   parts_.tracker.Record(KeyOf(*prediction_), std::move(observation));
@@ -251,7 +252,7 @@ void Submission::Withdraw(AttemptOutcome outcome, std::optional<Rejection> remem
         }
         self->AnswerCallers(unrecorded);  // it is tried again
         for (Successor& successor : std::exchange(self->successors_, {})) {
-          self->host_.Refuse(std::move(successor.done), EarlierSubmissionBeingWithdrawn());
+          self->submitter_.Refuse(std::move(successor.done), EarlierSubmissionBeingWithdrawn());
         }
       });
 }
@@ -275,14 +276,14 @@ void Submission::OnWithdrawn(const absl::Status& written, const absl::Status& er
 void Submission::Land() {
   phase_ = Phase::kLanded;
   queue_timeout_.reset();
-  host_.OnLanded(*this);
+  submitter_.OnLanded(*this);
   FreeSlotIfOver();
 }
 
 void Submission::FreeSlotIfOver() {
-  if (!holds_slot_ || phase_ != Phase::kLanded || host_.OnTheWire(KeyOf(*prediction_))) return;
+  if (!holds_slot_ || phase_ != Phase::kLanded || submitter_.OnTheWire(KeyOf(*prediction_))) return;
   holds_slot_ = false;
-  host_.FreeSlot();
+  submitter_.FreeSlot();
 }
 
 void Submission::AnswerCallers(const absl::StatusOr<std::shared_ptr<const Prediction>>& result) {
@@ -299,7 +300,7 @@ void Submission::AnswerCallers(const absl::StatusOr<std::shared_ptr<const Predic
 
 void Submission::SubmitSuccessors() {
   for (Successor& successor : std::exchange(successors_, {})) {
-    host_.Submit(std::move(successor.request), std::move(successor.done));
+    submitter_.Submit(std::move(successor.request), std::move(successor.done));
   }
 }
 

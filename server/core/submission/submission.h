@@ -35,33 +35,14 @@ struct SubmitAnswer {
   bool replayed = false;
 };
 
+class Submitter;
+
 using SubmitDone = Completion<absl::StatusOr<SubmitAnswer>>;
 
 class Submission final : public Posting::Owner, public std::enable_shared_from_this<Submission> {
  public:
-  // What the submission asks of the whole. Implemented by Submitter.
-  class Host {
-   public:
-    virtual ~Host() = default;
-    // It is reserved as QUEUED and waits for LeaveQueue; or waits no longer.
-    virtual void Enqueue(const std::shared_ptr<Submission>& submission) = 0;
-    virtual void Dequeue(const std::shared_ptr<Submission>& submission) = 0;
-    // Its intent is durable: the first attempt begins.
-    virtual void Post(const std::shared_ptr<Submission>& submission,
-                      std::shared_ptr<const Prediction> prediction, Attempt attempt) = 0;
-    virtual bool OnTheWire(const PredictionKey& key) const = 0;
-    // The request_id is the ledger's from here on. Comes before the answers, because a caller may
-    // come back from inside its completion.
-    virtual void OnLanded(const Submission& submission) = 0;
-    virtual void FreeSlot() = 0;
-    // A call that had to wait for what becomes of this one begins anew.
-    virtual void Submit(SubmitRequest request, SubmitDone done) = 0;
-    // Answers a call that gets nothing of its own.
-    virtual void Refuse(SubmitDone done, absl::Status error) = 0;
-  };
-
-  Submission(const SubmissionParts& parts, Host& host, SubmitRequest request, std::string canonical,
-             SubmitDone done);
+  Submission(const SubmissionParts& parts, Submitter& submitter, SubmitRequest request,
+             std::string canonical, SubmitDone done);
 
   // `has_slot`: it may be sent as soon as it is durable.
   void Reserve(std::string id, bool has_slot);
@@ -117,7 +98,7 @@ class Submission final : public Posting::Owner, public std::enable_shared_from_t
   void SubmitSuccessors();
 
   const SubmissionParts& parts_;
-  Host& host_;
+  Submitter& submitter_;
   SubmitRequest request_;
   const std::string canonical_;
   const absl::Time begun_;

@@ -39,8 +39,7 @@ void Submitter::Submit(SubmitRequest request, SubmitDone done) {
     Refuse(std::move(done), LedgerInTrouble());
     return;
   }
-  Submission::Host& host = *this;
-  const auto submission = std::make_shared<Submission>(parts_, host, std::move(request),
+  const auto submission = std::make_shared<Submission>(parts_, *this, std::move(request),
                                                        std::move(canonical), std::move(done));
   submissions_.emplace(key, submission);
   const bool has_slot = queue_.empty() && slots_used_ < options_.max_submits_in_flight;
@@ -65,10 +64,6 @@ void Submitter::OnLanded(const Submission& submission) {
 void Submitter::Enqueue(const std::shared_ptr<Submission>& submission) {
   queue_.push_back(submission);
   FillSlots();
-}
-
-void Submitter::Dequeue(const std::shared_ptr<Submission>& submission) {
-  queue_.remove(submission);
 }
 
 void Submitter::FreeSlot() {

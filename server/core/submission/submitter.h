@@ -28,13 +28,13 @@
 
 namespace dreamgate::core {
 
-class Submitter final : private Submission::Host {
+class Submitter {
  public:
   // Borrows all three.
   Submitter(const Ports& ports, const Options& options, Tracker& tracker);
-  ~Submitter() override;
+  ~Submitter();
 
-  void Submit(SubmitRequest request, SubmitDone done) override;
+  void Submit(SubmitRequest request, SubmitDone done);
 
   // Brings what an earlier process left behind to a state that is known to be true.
   void Recover(const Unfinished& left_behind);
@@ -45,22 +45,27 @@ class Submitter final : private Submission::Host {
   void SendAgain(std::shared_ptr<const Prediction> prediction, Attempt attempt);
 
   // True while a POST for this prediction may still be answered.
-  bool OnTheWire(const PredictionKey& key) const override;
+  bool OnTheWire(const PredictionKey& key) const;
 
   // POSTs whose outcome is not known yet, late ones included.
   int64_t posts_in_flight() const;
   CircuitBreaker::State circuit() const { return circuit_.state(); }
 
+  // For its submissions. One is reserved as QUEUED and waits for LeaveQueue, or waits no longer.
+  void Enqueue(const std::shared_ptr<Submission>& submission);
+  void Dequeue(const std::shared_ptr<Submission>& submission) { queue_.remove(submission); }
+  // Its intent is durable: the first attempt begins.
+  void Post(const std::shared_ptr<Submission>& submission,
+            std::shared_ptr<const Prediction> prediction, Attempt attempt);
+  // The request_id is the ledger's from here on. Comes before the answers, because a caller may come
+  // back from inside its completion.
+  void OnLanded(const Submission& submission);
+  void FreeSlot();
+  // Answers a call that gets nothing of its own.
+  void Refuse(SubmitDone done, absl::Status error);
+
  private:
   using RequestKey = std::pair<std::string, std::string>;  // tenant, request_id
-
-  void Enqueue(const std::shared_ptr<Submission>& submission) override;
-  void Dequeue(const std::shared_ptr<Submission>& submission) override;
-  void Post(const std::shared_ptr<Submission>& submission,
-            std::shared_ptr<const Prediction> prediction, Attempt attempt) override;
-  void OnLanded(const Submission& submission) override;
-  void FreeSlot() override;
-  void Refuse(SubmitDone done, absl::Status error) override;
 
   void StartPosting(std::shared_ptr<const Prediction> prediction, Attempt attempt, absl::Time begun,
                     std::shared_ptr<Posting::Owner> owner);
