@@ -81,6 +81,7 @@ void Invariants::OnReserved(const core::Reservation& reservation) {
   attempt.input = {prediction.input.prompt,
                    std::string(core::AspectRatioText(prediction.input.aspect_ratio)),
                    prediction.seed};
+  attempt.key = prediction.key_fingerprint;
   tokens_of_prediction_[attempt.prediction].push_back(reservation.attempt.token);
   if (!attempts_.emplace(reservation.attempt.token, std::move(attempt)).second) {
     Complain("Tokens are drawn once", reservation.attempt.token);
@@ -105,8 +106,8 @@ void Invariants::OnNewAttempt(const PredictionKey& prediction, const core::Attem
 
 // ------------------------------------------------------------------------------------- upstream's side
 
-void Invariants::OnPost(int64_t number, const core::CreateTaskRequest& request, int resends,
-                        int64_t process) {
+void Invariants::OnPost(int64_t number, const core::CreateTaskRequest& request,
+                        const std::string& key, int resends, int64_t process) {
   posts_[number] = {.token = request.attempt_token, .process = process, .answer_time = {}};
   const auto found = attempts_.find(request.attempt_token);
   if (found == attempts_.end()) {
@@ -120,6 +121,10 @@ void Invariants::OnPost(int64_t number, const core::CreateTaskRequest& request, 
   if (sent != attempt.input) {
     Complain("What is sent was asked for",
              absl::StrCat(Name(attempt.request), ": a POST for \"", request.prompt, "\""));
+  }
+  if (key != attempt.key) {
+    Complain("What is sent goes to the account on record",
+             absl::StrCat(Name(attempt.request), ": POST ", number, " with the key of another"));
   }
   NothingIsSentWhileAnEarlierPostMayHaveCreatedATask(attempt, number, resends, process);
   requests_[attempt.request].posts.push_back(number);

@@ -64,9 +64,11 @@ class Invariants {
   void OnReserved(const core::Reservation& reservation);
   void OnNewAttempt(const PredictionKey& prediction, const core::Attempt& attempt);
 
-  // Upstream's side. `resends`: how often an attempt may follow another one (the operator's option);
-  // `process`: the number of the one that sends or receives.
-  void OnPost(int64_t number, const core::CreateTaskRequest& request, int resends, int64_t process);
+  // Upstream's side. `key`: the fingerprint of the one that it is sent with; `resends`: how often an
+  // attempt may follow another one (the operator's option); `process`: the number of the one that
+  // sends or receives.
+  void OnPost(int64_t number, const core::CreateTaskRequest& request, const std::string& key,
+              int resends, int64_t process);
   void OnPostAnswered(int64_t number, PostAnswer answer, int64_t process, absl::Time now);
   void OnTaskCreated(int64_t post, const ModelTask& task, int resends);
   void OnWebhookAnswered(const std::string& token, const std::string& upstream_id, bool forged,
@@ -129,6 +131,7 @@ class Invariants {
     PredictionKey prediction;
     core::Attempt intent;
     core::TaskInput input;
+    std::string key;  // fingerprint
     int tasks = 0;
   };
   struct Request {

@@ -343,10 +343,17 @@ void Simulation::ScheduleForeignTasks(absl::Duration period) {
   }
 }
 
-// For a while the operator has the key of another account in the configuration.
+// For a while the operator has the key of another account in the configuration; now and then for some
+// seconds before that.
 void Simulation::ScheduleChangeOfAccount(absl::Duration period) {
   Chance& chance = world_.chance;
   const absl::Duration begin = chance.Uniform(absl::ZeroDuration(), period);
+  for (int64_t left = chance.Between(0, 20); left > 0; --left) {
+    const absl::Duration early = chance.Uniform(absl::ZeroDuration(), begin);
+    world_.agenda.Later(early, [this] { upstream_.set_account(1); });
+    world_.agenda.Later(std::min(begin, early + chance.Spread(absl::Seconds(1), absl::Seconds(20))),
+                        [this] { upstream_.set_account(0); });
+  }
   const absl::Duration length = chance.Spread(absl::Seconds(10), absl::Hours(2));
   world_.agenda.Later(begin, [this] {
     world_.trace.Add("the key is that of another account");
@@ -563,7 +570,8 @@ void Simulation::EndProcess(CrashKind kind) {
 
 void Simulation::OnPost(int64_t number, const core::CreateTaskRequest& request) {
   world_.trace.Add("POST ", number, " \"", request.prompt, "\", seed ", request.seed);
-  world_.invariants.OnPost(number, request, options_.resend_after_absence, process_number_);
+  world_.invariants.OnPost(number, request, upstream_.KeyFingerprint(),
+                           options_.resend_after_absence, process_number_);
   CountDown(Ending::kAfterPost);
 }
 
