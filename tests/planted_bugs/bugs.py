@@ -38,10 +38,10 @@ BUGS = [
     # ------------------------------------------------------------------------------------ one payment
     Bug("send-before-submitting-is-durable",
         "a crash while queued work is sent makes it look unsent: paid twice",
-        ((SUBMISSION, "      self->host_.Post(self, std::move(recorded.prediction), self->attempt_);\n", ""),
+        ((SUBMISSION, "      self->submitter_.Post(self, std::move(recorded.prediction), self->attempt_);\n", ""),
          (SUBMISSION, "  parts_.tracker.Record(KeyOf(*prediction_), std::move(observation));\n}\n\nbool Submission::TimeIsUp",
           "  parts_.tracker.Record(KeyOf(*prediction_), std::move(observation));\n"
-          "  host_.Post(shared_from_this(), prediction_, attempt_);\n}\n\nbool Submission::TimeIsUp"))),
+          "  submitter_.Post(shared_from_this(), prediction_, attempt_);\n}\n\nbool Submission::TimeIsUp"))),
     Bug("repeat-the-post-when-its-outcome-is-unknown",
         "a lost answer is paid twice",
         ((POSTING, "  } else {\n    if (standing_ != Standing::kUnresolved) {\n",
@@ -84,7 +84,7 @@ BUGS = [
           "now + delay < deadline || standing_ == Standing::kUnresolved"),)),
     Bug("free-the-slot-while-the-post-is-on-the-wire",
         "a slow upstream gets more submissions at once than it may",
-        ((SUBMISSION, " || host_.OnTheWire(KeyOf(*prediction_))) return;", ") return;"),)),
+        ((SUBMISSION, " || submitter_.OnTheWire(KeyOf(*prediction_))) return;", ") return;"),)),
     Bug("tell-a-rejection-before-it-is-remembered",
         "after a crash there is a prediction of what its caller was told is refused",
         ((SUBMISSION, "  if (IsLedgerTrouble(error)) AnswerCallers(error);\n",
