@@ -1,4 +1,4 @@
-// What the core and its ports call when something asynchronous is over.
+// The function that core and its ports call when something asynchronous is over.
 #ifndef DREAMGATE_SERVER_CORE_COMPLETION_H_
 #define DREAMGATE_SERVER_CORE_COMPLETION_H_
 

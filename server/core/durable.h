@@ -19,7 +19,7 @@
 
 namespace dreamgate::core {
 
-// What the ledger was asked for is not known to be durable, or cannot be read now.
+// The request is not known to be durable, or cannot be answered now.
 inline bool IsLedgerTrouble(const absl::Status& status) {
   return ReasonOf(status) == Reason::kLedgerUnavailable;
 }

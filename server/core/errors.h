@@ -54,7 +54,7 @@ absl::StatusCode ReasonCode(Reason reason);
 // `message` says what is wrong and what to do next; never a key, never a whole prompt.
 absl::Status MakeError(Reason reason, absl::string_view message, const ErrorDetails& details = {});
 
-// What MakeError put in; nullopt for a Status that it did not make.
+// The details that MakeError put in; nullopt for a Status that it did not make.
 std::optional<Reason> ReasonOf(const absl::Status& status);
 ErrorDetails DetailsOf(const absl::Status& status);
 

@@ -121,7 +121,7 @@ void Gateway::Unwatch(const std::shared_ptr<Watcher>& watcher) { hub_.Unwatch(wa
 
 void Gateway::OnWebhook(std::string attempt_token, std::string upstream_id,
                         Completion<absl::Status> done) {
-  // It may be about a prediction that is being taken over, and would look like
+  // The webhook may be about a prediction that is being taken over, and would look like
   // one that nobody follows.
   if (!taken_over_) {
     ports_.executor.Post([done = std::move(done)]() mutable {

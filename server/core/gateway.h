@@ -75,7 +75,7 @@ class Gateway final : private TrackingObserver {
   GatewayStatus Status() const;
 
  private:
-  // Who is told of what, in one place.
+  // The one place that says who is told of what.
   void OnCommitted(const std::shared_ptr<const Prediction>& prediction) override;
   void OnUnresolved(const std::shared_ptr<const Prediction>& prediction) override;
   void OnUnboundTask(const PredictionKey& key, const AttemptOutcome& acceptance) override;

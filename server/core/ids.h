@@ -3,9 +3,9 @@
 // Prediction ids: 26 characters of Crockford's base 32 in lower case, 48 bits of
 // milliseconds and 80 random ones (the layout of a ULID), so that they sort by time of
 // creation.
-// Attempt tokens: 32 lower-case hexadecimal digits, 11 of milliseconds and 21 random ones. They rise
-// with time so that the ledger's index of them is appended to: random ones would change another page
-// of it with each submission.
+// Attempt tokens: 32 lower-case hexadecimal digits, 11 of milliseconds and 21 random ones. They
+// rise with time so that the ledger's index of them is appended to: random ones would change
+// another page of it with each submission.
 #ifndef DREAMGATE_SERVER_CORE_IDS_H_
 #define DREAMGATE_SERVER_CORE_IDS_H_
 

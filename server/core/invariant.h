@@ -1,6 +1,6 @@
-// What must hold whatever upstream, the disk and callers do. It is checked in release builds too: a
-// process that has lost track of money ends at once, and the next one takes over from what is
-// durable. Any thread.
+// Invariants: they hold whatever upstream, the disk and callers do. They are checked in release
+// builds too: a process that has lost track of money ends at once, and the next one takes over from
+// what is durable. Any thread.
 #ifndef DREAMGATE_SERVER_CORE_INVARIANT_H_
 #define DREAMGATE_SERVER_CORE_INVARIANT_H_
 

@@ -1,9 +1,9 @@
-// What can be asked of the ledger. Each request names its Answer and says whether it may change
+// The requests to the ledger. Each names its Answer and says whether it may change
 // anything (kWrites); what it does stands here once, for every ledger. Plain values, any thread.
 //
 // Besides an Answer, a request ends with LEDGER_UNAVAILABLE (what it would change may or may not be
-// durable), with NotFoundError (absl) where this page says so, or with INTERNAL if it breaks a rule;
-// after the last two nothing has changed.
+// durable), with NotFoundError (absl) where this page says so, or with INTERNAL if it breaks a
+// rule; after the last two nothing has changed.
 #ifndef DREAMGATE_SERVER_CORE_LEDGER_REQUESTS_H_
 #define DREAMGATE_SERVER_CORE_LEDGER_REQUESTS_H_
 
@@ -161,7 +161,7 @@ struct ListQuery {
   std::string before_id;                      // exclusive start, empty: newest
 };
 
-// What is not terminal, as found at the start.
+// A prediction that is not terminal, as found at the start.
 struct Unfinished {
   std::shared_ptr<const Prediction> prediction;
   Attempt last_attempt;
@@ -183,12 +183,12 @@ struct PruneRequest {
 
 // --------------------------------------------------------------------------------------- evidence
 
-// What the ledger knows about a piece of upstream's history, as of one moment.
+// The ledger's knowledge about a piece of upstream's history, as of one moment.
 struct AttemptReview {
   // Attempts that may have created a task which nobody has: result unset, UNKNOWN or ABSENT. Oldest
   // first.
   std::vector<StoredAttempt> open;
-  // Those of the query's upstream ids that some attempt has, orphans included. Sorted.
+  // The query's upstream ids that some attempt has, orphans included. Sorted.
   std::vector<std::string> bound;
   // Tasks that upstream must know, accepted for attempts that began after `started_after`.
   struct Accepted {
@@ -244,7 +244,7 @@ struct OpenOrphansQuery {
 
 // ---------------------------------------------------------------------------- what was learned
 
-// What has been learned of a model, as bytes that only their author understands. NotFoundError if
+// The knowledge about a model, as bytes that only their author understands. NotFoundError if
 // nothing is stored.
 struct LoadLearnedRequest {
   using Answer = std::string;

@@ -1,4 +1,4 @@
-// What an operator can set about the core's behaviour. Plain values, filled by app/config.
+// The settings of an operator about the core's behaviour. Plain values, filled by app/config.
 #ifndef DREAMGATE_SERVER_CORE_OPTIONS_H_
 #define DREAMGATE_SERVER_CORE_OPTIONS_H_
 
@@ -9,8 +9,8 @@
 
 namespace dreamgate::core {
 
-// How long after its attempt began a task may have been created. The socket of a POST is not read for
-// longer.
+// How long after its attempt began a task may have been created. The socket of a POST is not read
+// for longer.
 constexpr absl::Duration kLatestCreation = absl::Minutes(15);
 
 struct Options {
@@ -54,7 +54,7 @@ struct Options {
   absl::Duration heartbeat_default = absl::Seconds(15);
   absl::Duration heartbeat_min = absl::Seconds(5);
   absl::Duration heartbeat_max = absl::Seconds(25);
-  // What a leaving server asks its watchers to wait.
+  // The time that a leaving server asks its watchers to wait.
   absl::Duration reconnect_delay = absl::Milliseconds(500);
 };
 

@@ -180,7 +180,7 @@ class TransitionSink {
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 using LogFields = std::vector<std::pair<std::string, std::string>>;
 
-// What happened, for metrics and the log. Implemented by `telemetry`; safe from any thread. The
+// Events, for metrics and the log. Implemented by `telemetry`; safe from any thread. The
 // defaults do nothing, so that a fake overrides only what it needs.
 class Events {
  public:
@@ -206,7 +206,7 @@ class Events {
                            absl::Duration /*took*/) {}
   // A video was paid for and is bound to no live prediction.
   virtual void OrphanRecorded() {}
-  // What evidence an UNRESOLVED prediction was decided by: "answer", "webhook", "history",
+  // An UNRESOLVED prediction was decided, by this evidence: "answer", "webhook", "history",
   // "absence", "none" (given up).
   virtual void Reconciled(absl::string_view /*evidence*/) {}
   // How many are UNRESOLVED now.
@@ -217,7 +217,7 @@ class Events {
   virtual void CircuitChanged(absl::string_view /*call*/, bool /*open*/) {}
   // Orphans whose tasks have not ended.
   virtual void OrphansFollowed(int64_t /*count*/) {}
-  // What became of a request to the webhook receiver: "accepted", or why it was refused.
+  // The outcome of a request to the webhook receiver: "accepted", or why it was refused.
   virtual void WebhookReceived(absl::string_view /*outcome*/) {}
 };
 

@@ -1,4 +1,4 @@
-// What a prediction is, and what each transition changes; which transitions are legal is in
+// The prediction, and what each transition changes; which transitions are legal is in
 // state_machine.h. Plain values, no I/O; safe to copy and, once shared as `const`, to read from any
 // thread.
 //
@@ -44,7 +44,7 @@ enum class AspectRatio { k16x9 = 1, k4x3 = 2, k1x1 = 3, k3x4 = 4, k9x16 = 5, k21
 // Upstream's spelling, for example "16:9".
 absl::string_view AspectRatioText(AspectRatio ratio);
 
-// Who told us of a transition. Numbers are stored and equal those of dreamgate.v1.TransitionSource.
+// The source of a transition. Numbers are stored and equal those of dreamgate.v1.TransitionSource.
 enum class TransitionSource {
   kGateway = 1,       // decided here: reserved, sent, given up
   kSubmitAnswer = 2,  // the answer to the POST, also a late one
@@ -71,7 +71,7 @@ struct Failure {
   friend bool operator==(const Failure&, const Failure&) = default;
 };
 
-// What the caller asked for, validated, defaults applied.
+// The caller's wish, validated, defaults applied.
 struct VideoInput {
   std::string prompt;
   AspectRatio aspect_ratio = AspectRatio::k16x9;

@@ -55,7 +55,7 @@ bool IsTerminal(State state);
 // The table of legal edges. Everything else that is observed is dropped and counted.
 bool IsLegalTransition(State from, State to);
 
-// What became of one attempt. Numbers are stored in the ledger: never renumber.
+// The result of one attempt. Numbers are stored in the ledger: never renumber.
 enum class AttemptResult {
   kAccepted = 1,  // upstream created the task that the prediction follows
   kRejected = 2,  // definitely refused, nothing created
@@ -70,8 +70,8 @@ absl::string_view AttemptResultName(AttemptResult result);
 // `from` unset: the attempt is open, nothing is known of it.
 bool IsLegalAttemptResult(std::optional<AttemptResult> from, AttemptResult to);
 
-// What a process does with a prediction that an earlier one left in this state, whatever it was
-// doing when it ended: nothing is sent again on a guess.
+// The way a process goes on with a prediction that an earlier one left in this state, whatever it
+// was doing when it ended: nothing is sent again on a guess.
 enum class Recovery {
   kWithdraw,   // never sent, never acknowledged: the caller's retry begins anew
   kReconcile,  // the POST may have left: becomes (or stays) UNRESOLVED, evidence decides

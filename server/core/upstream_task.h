@@ -1,4 +1,4 @@
-// What is asked of upstream and what it answers, as values that no longer know HTTP or JSON. Made by
+// Questions to upstream and its answers, as values that no longer know HTTP or JSON. Made by
 // `wavespeed`, decided upon in core. Any thread.
 #ifndef DREAMGATE_SERVER_CORE_UPSTREAM_TASK_H_
 #define DREAMGATE_SERVER_CORE_UPSTREAM_TASK_H_
@@ -35,7 +35,7 @@ struct CreateTaskRequest {
   std::string attempt_token;  // goes into the webhook URL when webhooks are on
 };
 
-// What became of one POST. Exactly one of these.
+// The outcome of one POST is exactly one of these.
 struct CreateAccepted {
   TaskObservation task;
 };
@@ -54,7 +54,7 @@ struct CreateUnknown {
 };  // may have created and billed a task
 using CreateOutcome = std::variant<CreateAccepted, CreateRejected, CreateNotSent, CreateUnknown>;
 
-// What one GET of a task showed.
+// The outcome of one GET of a task.
 struct PollObserved {
   TaskObservation task;
 };
@@ -73,7 +73,7 @@ struct PollFailed {
 };
 using PollOutcome = std::variant<PollObserved, PollFailed>;
 
-// What a task was asked to make, as far as it can be compared.
+// The input of a task, as far as it can be compared.
 struct TaskInput {
   std::string prompt;
   std::string aspect_ratio;  // upstream's spelling, for example "16:9"

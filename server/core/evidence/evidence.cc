@@ -52,7 +52,8 @@ bool OfOnePrediction(const std::vector<const StoredAttempt*>& attempts) {
   });
 }
 
-// For absence: the tasks that nobody has, so arranged that each attempt is compared with few of them.
+// For absence: the tasks that nobody has, so arranged that each attempt is compared with few of
+// them.
 class Candidates {
  public:
   Candidates(const HistoryReading& reading, const AttemptReview& review)
@@ -196,7 +197,7 @@ std::vector<const StoredAttempt*> AbsenceEvidence::Add(
     const HistoryReading& reading, const AttemptReview& review,
     const std::vector<const StoredAttempt*>& attempts) {
   if (!reading.complete) {
-    // It shows what there is, not what there is not.
+    // The reading shows what there is, not what there is not.
     for (const HistoryItem& item : reading.items) latest_[item.upstream_id] = item.create_time;
     const Candidates candidates(reading, review);
     for (const StoredAttempt* attempt : attempts) {

@@ -1,5 +1,6 @@
-// What upstream's history and the ledger, laid side by side, prove about attempts whose outcome is
-// unknown: that a task is ours, or that there is none. Pure values, no ports; used by Reconciler.
+// The proofs that upstream's history and the ledger, laid side by side, give about attempts whose
+// outcome is unknown: that a task is ours, or that there is none. Pure values, no ports; used by
+// Reconciler.
 #ifndef DREAMGATE_SERVER_CORE_EVIDENCE_EVIDENCE_H_
 #define DREAMGATE_SERVER_CORE_EVIDENCE_EVIDENCE_H_
 

@@ -81,7 +81,7 @@ void HistoryReader::AskTheLedgerFirst() {
                          Conclude(/*answered=*/false);
                          return;
                        }
-                       // What is in flight has its own answer to come.
+                       // An attempt in flight has its own answer to come.
                        const auto lost = std::find_if(
                            review->open.begin(), review->open.end(),
                            [](const StoredAttempt& open) { return open.result.has_value(); });

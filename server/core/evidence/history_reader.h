@@ -1,8 +1,8 @@
 // Reads upstream's history, page by page, and lays the ledger beside it. While predictions are
 // UNRESOLVED it is read a few times per settle time, and only then the ledger is asked which of its
-// tasks are bound: a task that history shows was created by a POST whose attempt is durable by then.
-// Once an hour it is read as far back as upstream keeps tasks, for attempts that have been given up.
-// Owned by Reconciler, which judges. Loop only.
+// tasks are bound: a task that history shows was created by a POST whose attempt is durable by
+// then. Once an hour it is read as far back as upstream keeps tasks, for attempts that have been
+// given up. Owned by Reconciler, which judges. Loop only.
 #ifndef DREAMGATE_SERVER_CORE_EVIDENCE_HISTORY_READER_H_
 #define DREAMGATE_SERVER_CORE_EVIDENCE_HISTORY_READER_H_
 
@@ -24,7 +24,8 @@ namespace dreamgate::core {
 
 class HistoryReader {
  public:
-  // `whole`: the reading goes as far back as upstream keeps tasks, and has no accepted ones beside it.
+  // `whole`: the reading goes as far back as upstream keeps tasks, and has no accepted ones beside
+  // it.
   using Judge = absl::AnyInvocable<void(const HistoryReading&, AttemptReview, bool whole)>;
 
   // Borrows the first three.

@@ -62,7 +62,7 @@ void Orphans::OnWritten(const OrphanRecord& record, bool tried_before,
   if (written.news) {
     if (!record.ended) Announce(record.orphan);
   } else if (tried_before) {
-    // What was reported as failed before may have been durable all the same, and news then.
+    // A write that was reported as failed may have been durable all the same, and news then.
     FollowRecorded(/*news=*/true);
   }
 }
@@ -100,8 +100,8 @@ void Orphans::Follow(Orphan orphan) {
   followed_one.expiry =
       ports_.timers.After(std::max(absl::ZeroDuration(), left), [this, key] { End(key, {}); });
   ports_.events.OrphansFollowed(followed());
-  // Which account made it is not known here, so it is never taken for lost. It has most likely ended
-  // long ago: it is polled soon.
+  // Which account made it is not known here, so it is never taken for lost. It has most likely
+  // ended long ago: it is polled soon.
   poller_.Follow(key,
                  {.accepted = found,
                   .typical = false,

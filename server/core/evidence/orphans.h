@@ -47,7 +47,8 @@ class Orphans final : private TaskObserver {
   void OnWritten(const OrphanRecord& record, bool tried_before, const OrphanResult& written);
   // Counts and alarms, then follows.
   void Announce(const Orphan& orphan);
-  // Those that the ledger has and that are not followed yet. `news`: nobody has been told of them.
+  // Follows the orphans that the ledger has and that are not followed yet. `news`: nobody has been
+  // told of them.
   void FollowRecorded(bool news);
   void Follow(Orphan orphan);
   void End(const TaskKey& key, std::vector<Output> outputs);

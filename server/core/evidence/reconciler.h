@@ -50,8 +50,8 @@ class Reconciler {
  private:
   void LeaveOutDecided(AttemptReview& review) const;
   void Judge(const HistoryReading& reading, const AttemptReview& review, bool whole);
-  // Gives the task to the prediction or, if that has no use for it, to the orphans. `done` receives OK
-  // once either is durable.
+  // Gives the task to the prediction or, if that has no use for it, to the orphans. `done` receives
+  // OK once either is durable.
   void Bind(const StoredAttempt& attempt, const HistoryItem& task, TransitionSource source,
             Completion<absl::Status> done);
   void ConcludeAbsence(const StoredAttempt& attempt);

@@ -1,8 +1,8 @@
-// Whether one kind of call may go upstream now. Closed: yes. Open, after failures in a row and
-// nothing else: one probe at a time shows whether upstream is back. Half-open, after a probe was
-// served: a window of calls under way that grows with every one served, so that what has piled up
-// meanwhile does not fall upon an upstream that has just risen. A value on the caller's time; loop
-// only. Used for GETs by PollBudget and for POSTs by SubmitCircuit.
+// Decides whether one kind of call may go upstream now. Closed: yes. Open, after a streak of
+// failures that has lasted a while: one probe at a time shows whether upstream is back. Half-open,
+// after a probe was served: a window of calls under way that grows with every one served, so that
+// what has piled up meanwhile does not fall upon an upstream that has just risen. A value on the
+// caller's time; loop only. Used for GETs by PollBudget and for POSTs by SubmitCircuit.
 //
 // Failures count in a row and not by share, because a row needs no memory of better times: an
 // upstream that has served millions and then fails is known after kFailuresToOpen, while one that
@@ -65,14 +65,14 @@ class CircuitBreaker {
   absl::Time NextCall(absl::Time now);
   // A call that wants to leave now: may it?
   bool MayCall(absl::Time now);
-  // It leaves.
+  // The call leaves.
   Call Begin(absl::Time now);
 
   // Upstream has done what it can be expected to do, refusals included. May follow OnFailed: the
   // late answer of a call that had been given up.
   void OnServed(Call& call, absl::Time now);
-  // It has not: 429, 5xx, no answer, unreachable. Counts once a call. Once open, there is no call
-  // before `retry_after` has passed.
+  // Upstream has not done so: 429, 5xx, no answer, unreachable. Counts once a call. Once open,
+  // there is no call before `retry_after` has passed.
   void OnFailed(Call& call, absl::Time now, std::optional<absl::Duration> retry_after);
 
  private:

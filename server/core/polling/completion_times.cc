@@ -40,7 +40,7 @@ double PriorSurvival(double seconds) {
 
 double TailSurvival(double seconds) { return std::pow(1 + seconds / kTailScale, -kTailShape); }
 
-// What does not change from one distribution to another.
+// Constants of every distribution.
 struct Grid {
   double step = 0;                       // width of a bin in log(1 + age / kScale)
   std::array<double, kBins + 1> edge{};  // seconds
@@ -97,7 +97,7 @@ const std::array<Kernel, 7>& Kernels() {
   return kernels;
 }
 
-// What would go past an end is reflected back.
+// Weight that would go past an end is reflected back.
 Weights Smooth(const Weights& mass, const std::vector<double>& half_kernel) {
   Weights smooth{};
   const auto last = static_cast<std::ptrdiff_t>(kBins) - 1;
@@ -121,8 +121,8 @@ constexpr double kCaution = 40;
 
 // Of the kernels the one under which each observation is likeliest, given all the others.
 Weights BestSmooth(const Weights& mass, double total) {
-  // What the decay has left of one observation, on the average weighted by just that: 1 at first, a
-  // half in the long run.
+  // The part of one observation that the decay has left, on the average weighted by just that: 1 at
+  // first, a half in the long run.
   const double keep = std::exp2(-1 / CompletionTimes::kHalfLife);
   const double typical = (1 + std::max(0.0, 1 - total * (1 - keep))) / (1 + keep);
   const Grid& grid = TheGrid();
@@ -243,7 +243,7 @@ void CompletionTimes::Fit() {
     total += ended[i];
   }
   if (total > 0) ended = BestSmooth(ended, total);
-  // What is beyond the bins belongs to the tail alone. `at_risk`: ended in this bin or later, or
+  // Ages beyond the bins belong to the tail alone. `at_risk`: ended in this bin or later, or
   // last seen running in it or later; summed from the far end, so that small survivals stay exact.
   const double beyond = kTailWeight * TailSurvival(kHorizon);
   double at_risk = beyond;

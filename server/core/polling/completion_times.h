@@ -1,8 +1,8 @@
 // How long a model's videos take, as a distribution that is learned while they are made.
 //
-// The time is the age at which a prediction became terminal, counted from one origin for all (its
-// create_time). It decides when to poll (PollSchedule) and what is shown as time left. A value of
-// fixed size; whoever owns it adds observations and stores its bytes. No clock, no chance: the same
+// The time is the age at which a task ended, counted from the moment at which upstream accepted it.
+// It decides when to poll (PollSchedule) and what is shown as time left. A value of fixed size;
+// whoever owns it adds observations and stores its bytes. No clock, no chance: the same
 // observations make the same distribution.
 #ifndef DREAMGATE_SERVER_CORE_POLLING_COMPLETION_TIMES_H_
 #define DREAMGATE_SERVER_CORE_POLLING_COMPLETION_TIMES_H_
@@ -24,10 +24,11 @@ struct CompletionInterval {
   absl::Duration until = absl::InfiniteDuration();
 };
 
-// What two polls and upstream's own figure say together. `last_running`: age at the last poll that
-// was sent and found it running (or at acceptance). `found_ended`: age when the answer came that
-// showed the end. `accepted`: age when upstream had taken the task. Upstream's figure leaves
-// queueing out, so it is believed where it lies between the polls, and else the polls are.
+// The interval that two polls and upstream's own figure give together. `last_running`: age at the
+// last poll that was sent and found it running (or at acceptance). `found_ended`: age when the
+// answer came that showed the end. `accepted`: age when upstream had taken the task. Upstream's
+// figure leaves queueing out, so it is believed where it lies between the polls, and else the polls
+// are.
 CompletionInterval ObservedCompletion(absl::Duration last_running, absl::Duration found_ended,
                                       absl::Duration accepted,
                                       std::optional<absl::Duration> inference_time);

@@ -61,10 +61,10 @@ class PollBudget {
   CircuitBreaker::Call OnSent(absl::Time now);
   // Upstream has answered, if only to refuse.
   void OnServed(CircuitBreaker::Call call, absl::Time now);
-  // It has not, or with an error of its own.
+  // Upstream has not answered, or with an error of its own.
   void OnFailed(CircuitBreaker::Call call, absl::Time now,
                 std::optional<absl::Duration> retry_after);
-  // It has answered 429. With Retry-After, nothing goes out before then.
+  // Upstream has answered 429. With Retry-After, nothing goes out before then.
   void OnRateLimited(CircuitBreaker::Call call, absl::Time now,
                      std::optional<absl::Duration> retry_after);
 

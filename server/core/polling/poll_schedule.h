@@ -51,7 +51,8 @@ class PollSchedule {
   absl::Duration NextPoll(absl::Duration age, absl::Duration last_poll, bool started,
                           Random& random) const;
 
-  // What the distribution promises of this schedule, without the polls for the start and variation.
+  // The figures that the distribution promises of this schedule, without the polls for the start
+  // and variation.
   double gets_per_video() const { return gets_; }
   absl::Duration mean_delay() const { return mean_delay_; }
   absl::Duration price() const { return price_; }

@@ -33,7 +33,7 @@ constexpr int kNotFoundPolls = 5;
 constexpr absl::Duration kNotFoundPeriod = absl::Hours(1);
 constexpr absl::Duration kNotFoundInterval = absl::Minutes(5);
 
-// Who asked for the state counts as watching for a while.
+// A caller that has asked for the state counts as watching for so long.
 constexpr absl::Duration kInterest = absl::Minutes(1);
 // Polls per second while many are taken over or taken up again.
 constexpr int kMostAtOnce = 200;
@@ -218,7 +218,7 @@ void Poller::OnAnswered(const TaskKey& key, absl::Time sent, PollOutcome outcome
   auto* observed = std::get_if<PollObserved>(&outcome);
   if (observed == nullptr) {
     const auto& failed = std::get<PollFailed>(outcome);
-    // It has been given up: its company is in the queue, or has left and been answered.
+    // This poll has been given up: its company is in the queue, or has left and been answered.
     const bool given_up = ports_.clock.Now() - sent >= kPatience && budget_.Waits(key) && !paused_;
     if (failed.problem != PollProblem::kTransient || !given_up) OnFailed(key, failed);
     return;
@@ -289,7 +289,7 @@ void Poller::OnFailed(const TaskKey& key, const PollFailed& failed) {
 
 absl::Duration Poller::DelayAfter(const PollFailed& failed, Task& task) {
   const int failures = task.failures++;
-  // It waits in the queue; the circuit says when one may go.
+  // The task waits in the queue; the circuit says when a poll may go.
   if (budget_.circuit() != CircuitBreaker::State::kClosed) return absl::ZeroDuration();
   const BackoffPolicy& backoff =
       failed.problem == PollProblem::kTransient || failed.problem == PollProblem::kRateLimited

@@ -1,7 +1,7 @@
 // Polls upstream's tasks until they end, the predictions' own and the orphans: in which order, and
-// what the answers mean. One poll at a time for each task, however many watch; another goes beside it
-// only when it has been without an answer for long. When each is due says PollPlanner; what may go
-// out says PollBudget, for all together. Owned by Gateway, loop only.
+// what the answers mean. One poll at a time for each task, however many watch; another goes beside
+// it only when it has been without an answer for long. When each is due says PollPlanner; what may
+// go out says PollBudget, for all together. Owned by Gateway, loop only.
 #ifndef DREAMGATE_SERVER_CORE_POLLING_POLLER_H_
 #define DREAMGATE_SERVER_CORE_POLLING_POLLER_H_
 
@@ -33,13 +33,13 @@ class TaskObserver {
   virtual void OnTaskLost(const TaskKey& key) = 0;
 };
 
-// Who waits for a task.
+// The interest that callers take in a task.
 struct Interest {
   bool watched = false;
   absl::Time asked_for = absl::InfinitePast();  // latest; as good as a watcher for a while
 };
 
-// What is known of a task when it begins to be followed.
+// A task as it is known when it begins to be followed.
 struct FollowedTask {
   absl::Time accepted;      // ages count from here
   bool typical = true;      // false: what its age is counted from says nothing of others

@@ -53,8 +53,8 @@ void Posting::Send() {
     EndUnsent("the API key was changed before anything was sent", KeyChangedBeforeSending());
     return;
   }
-  // What was queued, or is to be tried again, meets the circuit here. A further attempt after
-  // evidence of absence is rare and not its callers' to repeat: it goes, and is a probe.
+  // A submission that was queued, or is tried again, meets the circuit here. A further attempt
+  // after evidence of absence is rare and not its callers' to repeat: it goes, and is a probe.
   const absl::Time now = parts_.ports.clock.Now();
   if (standing_ == Standing::kHidden && !parts_.circuit.MayCall(now)) {
     EndUnsent("upstream fails every submission", parts_.circuit.Refusal(now));

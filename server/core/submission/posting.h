@@ -1,5 +1,5 @@
-// One attempt to have upstream create a prediction's task: the POST, its repetition while not one byte
-// has left, the soft timeout, and what became of it. The first attempt and further ones alike.
+// One attempt to have upstream create a prediction's task: the POST, its repetition while not one
+// byte has left, the soft timeout, and what became of it. The first attempt and further ones alike.
 //
 // Whoever has been told of the prediction decides how an end without a task is told: while nobody
 // has, the attempt's owner withdraws the prediction; afterwards it becomes the prediction's state.
@@ -20,7 +20,7 @@
 
 namespace dreamgate::core {
 
-// What submissions and postings share. Owned by Submitter.
+// The parts that submissions and postings share. Owned by Submitter.
 struct SubmissionParts {
   const Ports& ports;
   const Options& options;
@@ -39,8 +39,8 @@ class Posting final : public std::enable_shared_from_this<Posting> {
     virtual bool IsWanted() = 0;
     // When the last caller stops listening.
     virtual absl::Time LastCallerLeaves() = 0;
-    // What became of the attempt is recorded as this state, or will be. Maybe twice: UNRESOLVED, and
-    // what a late answer says. Null: the ledger has no such prediction.
+    // The outcome of the attempt is recorded as this state, or will be. Maybe twice: UNRESOLVED,
+    // and what a late answer says. Null: the ledger has no such prediction.
     virtual void OnRecorded(const std::shared_ptr<const Prediction>& prediction) = 0;
     // Nothing was created, and nobody has been told of the prediction: it is to be withdrawn.
     virtual void OnRefused(const CreateRejected& rejected, AttemptOutcome outcome) = 0;
@@ -63,7 +63,7 @@ class Posting final : public std::enable_shared_from_this<Posting> {
 
  private:
   enum class Phase { kReady, kOnTheWire, kWaiting, kOver };
-  // Who knows of the prediction: nobody; its callers; its callers, as UNRESOLVED by this attempt.
+  // The prediction is known to: nobody; its callers; its callers, as UNRESOLVED by this attempt.
   enum class Standing { kHidden, kShown, kUnresolved };
 
   void Send();
@@ -73,7 +73,7 @@ class Posting final : public std::enable_shared_from_this<Posting> {
   void OnNotSent(const CreateNotSent& not_sent);
   void OnSoftTimeout();
 
-  // It ends without a POST, or without one that left. `why` goes on record.
+  // Ends without a POST, or without one that left. `why` goes on record.
   void EndUnsent(absl::string_view why, absl::Status error);
   void RecordUnresolved(TransitionSource source, absl::string_view problem);
   void RecordFailed(Failure failure, AttemptOutcome outcome);

@@ -62,7 +62,7 @@ void Submission::Join(SubmitRequest request, std::string canonical, SubmitDone d
   }
 }
 
-// -------------------------------------------------------------------------------- reserving, queueing
+// ----------------------------------------------------------------------------- reserving, queueing
 
 void Submission::Reserve(std::string id, bool has_slot) {
   holds_slot_ = has_slot;
@@ -182,7 +182,7 @@ bool Submission::TimeIsUp() const {
   return parts_.ports.clock.Now() >= begun_ + parts_.options.submit_soft_timeout;
 }
 
-// ------------------------------------------------------------------------------- what the POST came to
+// --------------------------------------------------------------------------- what the POST came to
 
 bool Submission::IsWanted() {
   return !std::all_of(callers_.begin(), callers_.end(),
@@ -219,7 +219,7 @@ void Submission::OnUnsent(AttemptOutcome outcome, absl::Status error) {
   Withdraw(std::move(outcome), std::nullopt, std::move(error));
 }
 
-// ---------------------------------------------------------------------------------------- withdrawing
+// ------------------------------------------------------------------------------------- withdrawing
 
 void Submission::WithdrawUnsent(absl::string_view why, absl::Status error) {
   OnUnsent(
@@ -235,7 +235,8 @@ void Submission::Withdraw(AttemptOutcome outcome, std::optional<Rejection> remem
   queue_timeout_.reset();
   // In ledger trouble there is nothing to wait for: the error is true however the withdrawal goes.
   if (IsLedgerTrouble(error)) AnswerCallers(error);
-  // An error that will be remembered is not told before it is: a crash would make a prediction of it.
+  // An error that will be remembered is not told before it is: a crash would make a prediction of
+  // it.
   absl::Status unrecorded = remember ? AnswerUnrecorded() : error;
   DREAMGATE_FAILPOINT("submit.withdrawing");
   RejectRequest request;
@@ -271,7 +272,7 @@ void Submission::OnWithdrawn(const absl::Status& written, const absl::Status& er
   SubmitSuccessors();
 }
 
-// ------------------------------------------------------------------------------------------ answering
+// --------------------------------------------------------------------------------------- answering
 
 void Submission::Land() {
   phase_ = Phase::kLanded;

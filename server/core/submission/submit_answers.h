@@ -1,4 +1,4 @@
-// What the callers of a submission are told: the errors of those that end without a
+// The answers to the callers of a submission: the errors of those that end without a
 // prediction, each with what to do next, and what a refusal by upstream means. Pure
 // functions, used by Submitter.
 #ifndef DREAMGATE_SERVER_CORE_SUBMISSION_SUBMIT_ANSWERS_H_
@@ -40,12 +40,12 @@ absl::Status UpstreamUnreachable(absl::string_view problem, absl::Duration until
 absl::Status UpstreamNotReachedInTime();
 absl::Status KeyChangedBeforeSending();
 
-// What is remembered of a refusal, and its error, now and for every replay.
+// The rejection that is remembered of a refusal, and its error, now and for every replay.
 Rejection RejectionFrom(const CreateRejected& rejected);
 absl::Status ErrorFrom(const Rejection& rejection, std::optional<absl::Duration> retry_after);
 // When it is worth another try, if that is known.
 std::optional<absl::Duration> RetryAfterOf(const CreateRejected& rejected);
-// What it means for a prediction that callers already know of.
+// The failure of a prediction that callers already know of.
 Failure FailureFrom(const CreateRejected& rejected);
 
 // The outcome for Events::SubmissionFinished. `joined`: another call had begun the submission.

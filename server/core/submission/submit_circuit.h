@@ -25,12 +25,12 @@ class SubmitCircuit {
 
   // A POST that wants to leave now: may it?
   bool MayCall(absl::Time now) { return circuit_.MayCall(now); }
-  // It leaves.
+  // The call leaves.
   Call Begin(absl::Time now) { return circuit_.Begin(now); }
 
-  // What it came to.
+  // The outcome of the POST.
   void OnOutcome(Call& call, const CreateOutcome& outcome, absl::Time now);
-  // It has been without an answer for too long, which is a failure. OnOutcome may follow.
+  // The POST has been without an answer for too long, which is a failure. OnOutcome may follow.
   void OnTimeout(Call& call, absl::string_view problem, absl::Time now);
 
   CircuitBreaker::State state() const { return circuit_.state(); }

@@ -24,7 +24,7 @@ Submitter::Submitter(const Ports& ports, const Options& options, Tracker& tracke
       parts_{ports_, options_, tracker_, withdrawals_, circuit_} {}
 
 Submitter::~Submitter() {
-  // What is under way elsewhere keeps them, but nothing may wake them any more.
+  // Calls under way elsewhere keep them, but nothing may wake them any more.
   for (auto& [key, submission] : submissions_) submission->Abandon();
 }
 
@@ -59,7 +59,7 @@ void Submitter::OnLanded(const Submission& submission) {
   if (found != submissions_.end() && found->second.get() == &submission) submissions_.erase(found);
 }
 
-// ---------------------------------------------------------------------------------------------- slots
+// ------------------------------------------------------------------------------------------- slots
 
 void Submitter::Enqueue(const std::shared_ptr<Submission>& submission) {
   queue_.push_back(submission);
@@ -82,7 +82,7 @@ void Submitter::FillSlots() {
   DREAMGATE_INVARIANT(slots_used_ <= options_.max_submits_in_flight, "slots are within the limit");
 }
 
-// ------------------------------------------------------------------------------------------- postings
+// ---------------------------------------------------------------------------------------- postings
 
 void Submitter::Post(const std::shared_ptr<Submission>& submission,
                      std::shared_ptr<const Prediction> prediction, Attempt attempt) {
@@ -117,7 +117,7 @@ int64_t Submitter::posts_in_flight() const {
                        [](const auto& posting) { return posting.second->on_the_wire(); });
 }
 
-// ------------------------------------------------------------------------------------------- recovery
+// ---------------------------------------------------------------------------------------- recovery
 
 void Submitter::Recover(const Unfinished& left_behind) {
   const Prediction& prediction = *left_behind.prediction;

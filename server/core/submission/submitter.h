@@ -57,8 +57,8 @@ class Submitter {
   // Its intent is durable: the first attempt begins.
   void Post(const std::shared_ptr<Submission>& submission,
             std::shared_ptr<const Prediction> prediction, Attempt attempt);
-  // The request_id is the ledger's from here on. Comes before the answers, because a caller may come
-  // back from inside its completion.
+  // The request_id is the ledger's from here on. Comes before the answers, because a caller may
+  // come back from inside its completion.
   void OnLanded(const Submission& submission);
   void FreeSlot();
   // Answers a call that gets nothing of its own.

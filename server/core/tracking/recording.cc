@@ -10,7 +10,7 @@
 namespace dreamgate::core {
 namespace {
 
-// What decided an UNRESOLVED prediction.
+// The evidence that decided an UNRESOLVED prediction.
 absl::string_view EvidenceName(const Transition& decided) {
   switch (decided.source) {
     case TransitionSource::kSubmitAnswer: return "answer";
@@ -46,7 +46,7 @@ void Tracker::Record(const PredictionKey& key, Observation observation) {
   const Prospect prospect = ProspectOf(*entry);
   if (!Holds(observation, prospect)) {
     if (!entry->pending.empty() && observation.done) {
-      // What makes it obsolete is not written yet.
+      // The observation that makes it obsolete is not written yet.
       Observation& last = entry->pending.back();
       last.done = [first = std::move(last.done),
                    then = std::exchange(observation.done, nullptr)](Recorded recorded) mutable {
@@ -82,7 +82,7 @@ Tracker::Prospect Tracker::ProspectOf(const Entry& entry) {
 }
 
 bool Tracker::Holds(const Observation& observation, const Prospect& prospect) {
-  // What a further attempt has replaced decides nothing any more.
+  // An attempt that a further one has replaced decides nothing any more.
   const bool replaced =
       observation.attempt_outcome && observation.attempt_outcome->number < prospect.attempt;
   return IsLegalTransition(prospect.state, observation.transition.state) && !replaced &&
@@ -107,7 +107,7 @@ void Tracker::Drop(const PredictionKey& key, Observation observation, absl::stri
         }));
     return;
   }
-  // It has ended meanwhile: how, the ledger knows.
+  // The prediction has ended meanwhile: how, the ledger knows.
   durable_.Call(
       LoadRequest{key.first, key.second}, [this, key, end, done = std::move(observation.done)](
                                               absl::StatusOr<StoredPrediction> stored) mutable {
@@ -180,7 +180,8 @@ bool Tracker::OnAnswered(const PredictionKey& key, absl::StatusOr<ProposeResult>
   return false;
 }
 
-// It may or may not be durable. The compare-and-set makes a second try harmless either way.
+// The transition may or may not be durable. The compare-and-set makes a second try harmless either
+// way.
 bool Tracker::OnTrouble(Entry& entry) {
   Observation& failed = entry.pending.front();
   auto done = std::exchange(failed.done, nullptr);

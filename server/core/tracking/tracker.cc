@@ -126,7 +126,7 @@ const Tracker::Entry* Tracker::EntryOf(const PredictionKey& key) const {
   return found == entries_.end() ? nullptr : &found->second;
 }
 
-// ------------------------------------------------------------------------ reading through the tracker
+// --------------------------------------------------------------------- reading through the tracker
 
 void Tracker::Read(LoadRequest request, Completion<absl::StatusOr<StoredPrediction>> done) {
   ports_.ledger.Call(std::move(request),

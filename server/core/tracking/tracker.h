@@ -52,7 +52,7 @@ struct Observation {
   // The only state it holds in, for what was concluded from that state.
   // Unset: wherever it is legal.
   std::optional<State> only_in = std::nullopt;
-  // It does not hold once the prediction has a task.
+  // True: the observation does not hold once the prediction has a task.
   bool unless_bound = false;
 };
 
@@ -138,7 +138,7 @@ class Tracker final : private TaskObserver {
     std::unique_ptr<Timers::Timer> deadline;  // of UNRESOLVED, or upstream's retention
   };
 
-  // What will be true once everything that waits is written.
+  // The prediction once everything that waits is written.
   struct Prospect {
     State state;
     absl::string_view upstream_id;
@@ -152,7 +152,7 @@ class Tracker final : private TaskObserver {
   void Erase(const PredictionKey& key);
 
   void Write(const PredictionKey& key);
-  // What is to be written next; nullopt: nothing any more.
+  // The proposal to be written next; nullopt: nothing waits any more.
   std::optional<Proposal> NextProposal(const PredictionKey& key);
   // True: it must be tried again.
   bool OnAnswered(const PredictionKey& key, absl::StatusOr<ProposeResult> result);
@@ -164,8 +164,8 @@ class Tracker final : private TaskObserver {
                    std::shared_ptr<const Prediction> committed);
   // Takes over a state that is durable although nobody here has been told that it was written.
   void CatchUp(Entry& entry, const std::shared_ptr<const Prediction>& durable);
-  // Counts an observation that changes nothing. `current` is what its `done` is told, null: what the
-  // ledger has. `upstream_id`: the task that the prediction has, or will have.
+  // Counts an observation that changes nothing. `current` is what its `done` is told, null: what
+  // the ledger has. `upstream_id`: the task that the prediction has, or will have.
   void Drop(const PredictionKey& key, Observation observation, absl::string_view why,
             Recorded::End end, const std::shared_ptr<const Prediction>& current,
             absl::string_view upstream_id);

@@ -1,6 +1,7 @@
-// Who watches what. A watcher is a cursor over its prediction's short list of committed
-// transitions; replay and live are one path. The hub learns of transitions from the ledger's outlet
-// alone, in whatever state its own copy is: repeated ones are ignored, a gap is read again.
+// The watchers of each prediction. A watcher is a cursor over its prediction's short list of
+// committed transitions; replay and live are one path. The hub learns of transitions from the
+// ledger's outlet alone, in whatever state its own copy is: repeated ones are ignored, a gap is
+// read again.
 //
 // Owned by Gateway, loop only. Memory: one feed per watched prediction, a few words per watcher, no
 // timer per stream (heartbeats hang on a wheel that ticks once a second).
