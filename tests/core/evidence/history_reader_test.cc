@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -175,11 +176,17 @@ TEST(HistoryReaderTest, AKeyThatChangesDuringTheReadingProvesNothing) {
   world.account.page_size = 1;
   for (int i = 0; i < 3; ++i) world.account.Add({"somebody's", "16:9", 100 + i});
   const auto lost = world.Lose("r1", /*created=*/false);
-  // Each first page is answered for one account, the others for another.
+  // Each first page is answered for one account, the others for another; the first one's key is back
+  // before the next reading.
   auto list = std::move(world.upstream.answer_lists);
+  std::unique_ptr<Timers::Timer> back;
   world.upstream.answer_lists = [&](const HistoryQuery& query) {
     HistoryOutcome outcome = list(query);
-    world.upstream.key_fingerprint = query.page >= 2 ? "another-key" : "0123456789abcdef";
+    if (query.page >= 2) {
+      world.upstream.key_fingerprint = "another-key";
+      back = world.time.After(absl::Seconds(1),
+                              [&] { world.upstream.key_fingerprint = "0123456789abcdef"; });
+    }
     return outcome;
   };
   ASSERT_TRUE(world.Ends(lost.id));

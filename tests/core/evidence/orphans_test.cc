@@ -104,6 +104,25 @@ TEST(OrphansTest, AnOrphanThatFailsOrIsGoneIsPolledNoMore) {
   }
 }
 
+TEST(OrphansTest, AnOrphanThatAnotherAccountDoesNotKnowIsNotTakenForLost) {
+  ReconcilerWorld world;
+  world.account.inputs_shown = false;
+  world.account.duration = absl::Hours(7);
+  const auto lost = world.Lose("r1");
+  ASSERT_TRUE(world.Ends(lost.id));
+  world.upstream.key_fingerprint = "another-key";
+  world.account.not_found.insert(lost.upstream_id);
+  ASSERT_TRUE(world.Webhook(lost.token, lost.upstream_id).ok());
+  world.Submit("r2");
+  world.MakeAndAccept();
+  world.time.Advance(absl::Hours(5));
+  EXPECT_EQ(world.gateway->Status().orphans, 1);
+  world.upstream.key_fingerprint = "0123456789abcdef";
+  world.account.not_found.clear();
+  world.time.Advance(absl::Hours(5));
+  EXPECT_THAT(world.Durable(lost.id).recovered_outputs, ElementsAre(VideoOf(lost.upstream_id)));
+}
+
 TEST(OrphansTest, AnOrphanIsPolledUntilUpstreamAnswersWithoutAStorm) {
   ReconcilerWorld world;
   world.account.inputs_shown = false;

@@ -199,6 +199,23 @@ TEST(TrackerTest, AStateThatAReaderOfTheLedgerHasSeenIsNotTakenBackByAGet) {
   EXPECT_THAT(world.events.errors, IsEmpty());
 }
 
+TEST(TrackerTest, AStateThatAListHasShownIsNotTakenBackByAGet) {
+  World world;
+  const std::string id = world.Create("r1", "u1");
+  world.ledger.set_writes(FakeLedger::Writes::kWorkButReportFailure);
+  world.AnswerGet(Shows("u1", State::kProcessing));
+  ASSERT_EQ(world.StateOf(id), State::kCreated) << "it is not known to be durable";
+  ListQuery query;
+  query.tenant = kTenant;
+  absl::StatusOr<ListPage> page = absl::UnknownError("not answered");
+  world.gateway->List(query,
+                      [&page](absl::StatusOr<ListPage> answer) { page = std::move(answer); });
+  world.time.RunDue();
+  ASSERT_TRUE(page.ok()) << page.status();
+  ASSERT_EQ(page->predictions.at(0)->state, State::kProcessing);
+  EXPECT_EQ(world.StateOf(id), State::kProcessing);
+}
+
 TEST(TrackerTest, AnAcceptanceThatWaitsForTheLedgerIsNotGivenUp) {
   World world;
   const auto call = world.Submit("r1");
