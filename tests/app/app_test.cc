@@ -246,9 +246,9 @@ TEST_F(AppTest, OneLineSaysWhereItServes) {
   EXPECT_NE(Port("grpc"), 0);
   EXPECT_NE(Port("admin"), 0);
   EXPECT_NE(Port("grpc"), Port("admin"));
-  EXPECT_THAT(child->StandardError(),
-              HasSubstr(" listen=127.0.0.1:" + std::to_string(Port("grpc")) +
-                        " admin=127.0.0.1:" + std::to_string(Port("admin")) + " upstream=http://"));
+  EXPECT_TRUE(child->WaitForOutput(" listen=127.0.0.1:" + std::to_string(Port("grpc")) +
+                                   " admin=127.0.0.1:" + std::to_string(Port("admin")) +
+                                   " upstream=http://"));
 }
 
 TEST_F(AppTest, SigtermEndsItCleanlyAndFreesTheLedger) {
